@@ -1,0 +1,1 @@
+//! Criterion micro-benchmarks; nothing but calls into the libraries.

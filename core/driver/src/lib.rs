@@ -1,0 +1,2 @@
+//! The storage-driver contract.
+#![forbid(unsafe_code)]

@@ -1,0 +1,1 @@
+//! Applying a changeset to a directory, confined to it.

@@ -1,0 +1,1 @@
+//! The catalogue: the only truth of which snapshots a driver root holds.

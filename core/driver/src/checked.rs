@@ -1,0 +1,1 @@
+//! The wrapper that checks every call of a driver.

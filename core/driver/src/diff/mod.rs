@@ -1,0 +1,1 @@
+//! The exact diff of two trees in canonical form.

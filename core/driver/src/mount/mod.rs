@@ -1,0 +1,1 @@
+//! Mounting plans: live mounts as values.

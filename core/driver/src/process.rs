@@ -1,0 +1,1 @@
+//! External tools, run one way.

@@ -1,0 +1,1 @@
+//! Walking, copying, measuring and removing directory trees.

@@ -1,2 +1,4 @@
 //! Placeholder crate root.
 #![forbid(unsafe_code)]
+
+pub mod workload;

@@ -1,2 +1,4 @@
 //! The storage-driver contract.
 #![forbid(unsafe_code)]
+
+pub mod changeset;

@@ -32,6 +32,7 @@ mod snapshot;
 mod stream;
 mod undo;
 
+pub use apply::apply;
 pub use blocking::blocking;
 pub use capability::{Capabilities, Capability, CapabilitySet, Limits, Quirk, QuirkSet};
 pub use counters::Counters;

@@ -112,7 +112,7 @@ fn try_mount(scratch: &Path, namespace: Namespace) -> Result<(), String> {
         }],
         hold: None,
     };
-    let mounted = Mounter::default()
+    let mounted = Mounter::new(std::sync::Arc::default())
         .detached(&plan)
         .map_err(|error| error.chain())?;
     rustix::fs::unlinkat(mounted.root(), "file", AtFlags::empty())

@@ -10,16 +10,6 @@ use std::path::Path;
 use std::time::Duration;
 use strata_sys::lock::FileLock;
 
-<<<<<<< HEAD
-/// Takes `path` for a commit, a removal or an apply, so that nobody mounts meanwhile; `None`
-/// while somebody has it mounted. Keep it until the operation is over.
-pub fn try_exclusive(path: &Path) -> Result<Option<FileLock>> {
-    todo!()
-}
-/// Whether somebody has it mounted right now.
-pub fn is_held(path: &Path) -> Result<bool> {
-    todo!()
-=======
 /// How often a mount asks again: [`is_held`] of another process takes the lock for a moment.
 const TRIES: u32 = 200;
 const PAUSE: Duration = Duration::from_millis(1);
@@ -46,5 +36,4 @@ pub(super) fn share(path: &Path) -> Result<FileLock> {
     Err(Error::new(ErrorKind::Busy, "mount")
         .because("a commit, removal or apply of the snapshot is under way")
         .with("hold", path.display()))
->>>>>>> wip-catalog
 }

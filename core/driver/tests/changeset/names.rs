@@ -150,6 +150,10 @@ fn whiteouts_are_read_anywhere_and_of_any_type() {
             );
         }
     }
+    for flag in *b"125" {
+        let sized = header(b".wh.x", flag).link(b"y").size(4096).done();
+        assert_eq!(items(&archive(&[&sized, &file(b"after")])).len(), 2);
+    }
     let with_content = archive(&[&with_body(b".wh.x", b'0', b"content"), &file(b"after")]);
     assert_eq!(items(&with_content).len(), 2);
     let longest = [&b".wh."[..], &[b'w'; 255]].concat();

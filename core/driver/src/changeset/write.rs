@@ -38,7 +38,7 @@ pub fn encode_item(item: &Item, out: &mut Vec<u8>) -> Result<(), EncodeError> {
 }
 
 /// Appends one entry. A hard link's extended attributes are those of the name it links to, and are
-/// not written again.
+/// not written again. The root's time never counts and is written as zero.
 ///
 /// # Errors
 /// As [`encode_item`].
@@ -64,6 +64,9 @@ pub fn encode_entry(entry: &Entry, out: &mut Vec<u8>) -> Result<(), EncodeError>
             parts: [path, b"", b"", b""],
         },
     };
+    if entry.path.is_root() {
+        fields.mtime = Timestamp::default();
+    }
     let mut xattrs = entry.xattrs.as_slice();
     match &entry.kind {
         EntryKind::HardLink { target } if target.is_root() => return Err(refuse(Rule::LinkToRoot)),

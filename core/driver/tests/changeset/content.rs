@@ -235,17 +235,15 @@ fn limits_hold_at_their_edge() {
             limit: 2
         }
     );
-    let records: &[(&[u8], &[u8])] =
-        &[(b"GNU.sparse.size", b"10"), (b"GNU.sparse.map", b"0,1,2,0")];
-    let sparse = archive(&[&pax(records), &with_body(b"s", b'0', b"a")]);
-    let error = decode_in_pieces(&sparse, limits, || 1024).unwrap_err();
-    assert_eq!(
-        error.kind,
-        OverLimit {
-            what: "segments of a sparse file",
-            limit: 1
-        }
-    );
+    // Empty segments count too.
+    for map in [&b"0,1,2,0"[..], b"5,0,6,0"] {
+        let records: &[(&[u8], &[u8])] = &[(b"GNU.sparse.size", b"10"), (b"GNU.sparse.map", map)];
+        let stored = usize::from(map[0] == b'0');
+        let sparse = archive(&[&pax(records), &with_body(b"s", b'0', &b"a"[..stored])]);
+        let error = decode_in_pieces(&sparse, limits, || 1024).unwrap_err();
+        let what = "segments of a sparse file";
+        assert_eq!(error.kind, OverLimit { what, limit: 1 });
+    }
 }
 
 #[test]

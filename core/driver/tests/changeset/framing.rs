@@ -323,3 +323,13 @@ fn types_that_do_not_belong_are_refused() {
     let kind = EntryKind::CharDevice { major: 1, minor: 0 };
     assert_eq!(entries(&device(b"0000001\0"))[0].kind, kind);
 }
+
+#[test]
+fn archives_cut_in_content_or_padding_are_truncated() {
+    let whole = with_body(b"f", b'0', b"content");
+    for cut in [511, 512, 515, 519, 520, 1023] {
+        let error = decode(&whole[..cut]).unwrap_err();
+        assert_eq!((error.kind, error.offset), (Truncated, cut as u64));
+    }
+    assert!(decode(&whole).is_ok());
+}

@@ -80,6 +80,24 @@ fn odd_names_are_normalised() {
 }
 
 #[test]
+fn a_directory_sorts_right_before_its_contents() {
+    let sorted = [
+        &b"."[..],
+        b"a",
+        b"a/b",
+        b"a/b/c",
+        b"a/b-",
+        b"a\x01",
+        b"a-b",
+        b"a.d/z",
+        b"a0",
+    ];
+    let paths: Vec<EntryPath> = sorted.into_iter().map(path).collect();
+    assert!(paths.is_sorted(), "{paths:?}");
+    assert!(paths[3].starts_with(&paths[1]) && !paths[6].starts_with(&paths[1]));
+}
+
+#[test]
 fn a_slash_makes_a_directory_before_posix_only() {
     assert_eq!(
         entries(&flagged(header(b"d/", 0)))[0].kind,

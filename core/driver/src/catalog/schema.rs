@@ -145,6 +145,7 @@ fn create(root: &Path, options: &CatalogOptions<'_>) -> Result<Database> {
         Ok(()) | Err(_) => {}
     }
     database.query(OPERATION, |connection| {
+        connection.execute_batch(PAGES)?;
         let mode: String = connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0))?;
         if mode == "wal" {
             return Ok(());

@@ -161,9 +161,9 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let mut log = self.path.clone().into_os_string();
-        log.push("-wal");
-        let long = rustix::fs::stat(Path::new(&log))
+        let mut wal = self.path.clone().into_os_string();
+        wal.push("-wal");
+        let long = rustix::fs::stat(Path::new(&wal))
             .is_ok_and(|stat| stat.st_size.unsigned_abs() > LOG_LEFT_AT_CLOSE);
         if long && let Err(error) = self.link().checkpoint() {
             let error = explain("checkpoint catalogue", &self.path, error);

@@ -4,6 +4,7 @@
 //! `package.tar`, what installing one package changed in it, with whiteouts as `.wh.NAME`.
 
 use crate::exit::Stop;
+use crate::quiet::run_silently;
 use crate::{mirror, setup};
 use anyhow::{Context, bail, ensure};
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use xshell::{Cmd, Shell, cmd};
+use xshell::{Shell, cmd};
 
 /// Small, and yet of the shape of real layers: a dozen directories, some 700 files, byte code.
 const PACKAGE: &str = "python3-minimal";
@@ -260,24 +261,6 @@ fn pack(sh: &Shell, tree: &Path, file: &Path, what: &[&str]) -> anyhow::Result<(
     .quiet()
     .run()?;
     Ok(())
-}
-
-/// Runs a talkative command, and shows the end of what it said only if it fails.
-fn run_silently(command: Cmd<'_>) -> anyhow::Result<()> {
-    let line = command.to_string();
-    let output = command.quiet().ignore_status().output()?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    let lines: Vec<&str> = said.lines().collect();
-    let end = &lines[lines.len().saturating_sub(15)..];
-    bail!(
-        "`{line}` ended with {}:\n  {}",
-        output.status,
-        end.join("\n  ")
-    );
 }
 
 /// Bytes of memory that can be had without swapping; 0 if that is unknown.

@@ -32,13 +32,18 @@ impl Stack {
 pub(crate) fn build(context: &mut Context, edits: &[Edit]) -> Result<Stack> {
     let plain = context.plain_dir()?;
     let mut elsewhere = context.elsewhere()?;
-    let mut stack = Stack { layers: Vec::new(), trees: Vec::new() };
+    let mut stack = Stack {
+        layers: Vec::new(),
+        trees: Vec::new(),
+    };
     let mut copies: Vec<SnapshotName> = Vec::new();
     for (number, edit) in edits.iter().enumerate() {
         let step = |what: &str| format!("layer {number}, {what}");
         let parent = stack.layers.last().cloned();
         edit(&plain).with_context(|| step("edit a plain directory"))?;
-        let layer = context.layer(parent.as_ref(), edit).with_context(|| step("edit"))?;
+        let layer = context
+            .layer(parent.as_ref(), edit)
+            .with_context(|| step("edit"))?;
         let tree = context.tree(&layer)?;
         // "Now" differs between the two, so times are left to the comparisons below.
         let counted = [Facet::Owner, Facet::LinkGroups];
@@ -47,15 +52,23 @@ pub(crate) fn build(context: &mut Context, edits: &[Edit]) -> Result<Stack> {
             &counted,
             &step("against a plain directory with the same edits"),
         )?;
-        let diff = context.checked_diff(parent.as_ref(), &layer).with_context(|| step("diff"))?;
-        let copy = elsewhere.applied_layer(copies.last(), &diff).with_context(|| step("apply"))?;
-        elsewhere.tree(&copy)?.expect_equal(&tree, &step("its diff applied elsewhere"))?;
+        let diff = context
+            .checked_diff(parent.as_ref(), &layer)
+            .with_context(|| step("diff"))?;
+        let copy = elsewhere
+            .applied_layer(copies.last(), &diff)
+            .with_context(|| step("apply"))?;
+        elsewhere
+            .tree(&copy)?
+            .expect_equal(&tree, &step("its diff applied elsewhere"))?;
         copies.push(copy);
         stack.layers.push(layer);
         stack.trees.push(tree);
     }
     for (layer, tree) in stack.layers.iter().zip(&stack.trees) {
-        context.tree(layer)?.expect_equal(tree, "a lower layer changed")?;
+        context
+            .tree(layer)?
+            .expect_equal(tree, "a lower layer changed")?;
     }
     elsewhere.shut()?;
     Ok(stack)

@@ -20,7 +20,11 @@ fn measure(context: &mut Context) -> Result<(u64, u64, u64)> {
     })?;
     let key = context.active(Some(&base))?;
     context.edit(&key, |dir| {
-        dir.append("d1/f1", "2")?.unlink("d2/f2")?.dir("new")?.file("new/f", "3").map(drop)
+        dir.append("d1/f1", "2")?
+            .unlink("d2/f2")?
+            .dir("new")?
+            .file("new/f", "3")
+            .map(drop)
     })?;
     let lower = context.tree(&base)?;
     let upper = context.tree(&key)?;
@@ -28,23 +32,38 @@ fn measure(context: &mut Context) -> Result<(u64, u64, u64)> {
     let layer = context.commit_fresh(&key)?;
     let count = |context: &Context| context.driver().counters().entries_walked();
     let start = count(context);
-    ensure!(context.changes(Some(&base), &layer)?.len() as u64 == changed, "wrong changes");
+    ensure!(
+        context.changes(Some(&base), &layer)?.len() as u64 == changed,
+        "wrong changes"
+    );
     let between = count(context);
     context.checked_diff(Some(&base), &layer)?;
     let diffed = count(context);
     Ok((between - start, diffed - between, changed))
 }
 
-pub(crate) const NATIVE_DIFF_WALKS_CHANGES_ONLY: Case =
-    Case::new("native_diff_walks_changes_only", Group::Diff, |context| {
+pub(crate) const NATIVE_DIFF_WALKS_CHANGES_ONLY: Case = Case {
+    name: "native_diff_walks_changes_only",
+    group: Group::Diff,
+    needs: &[Capability::NativeDiff],
+    run: |context| {
         let (listed, diffed, changed) = measure(context)?;
         let most = 10 + 4 * changed;
-        ensure!(listed > 0 && diffed > 0, "nothing was counted ({listed} and {diffed})");
-        ensure!(listed <= most, "changes walked {listed} entries, {changed} changed");
-        ensure!(diffed <= most, "diff walked {diffed} entries, {changed} changed");
+        ensure!(
+            listed > 0 && diffed > 0,
+            "nothing was counted ({listed} and {diffed})"
+        );
+        ensure!(
+            listed <= most,
+            "changes walked {listed} entries, {changed} changed"
+        );
+        ensure!(
+            diffed <= most,
+            "diff walked {diffed} entries, {changed} changed"
+        );
         Ok(())
-    })
-    .needing(&[Capability::NativeDiff]);
+    },
+};
 
 /// The inverse: a driver without native diff looks at everything, or it could claim it.
 pub(crate) fn demand_full_walk(context: &mut Context) -> Result<()> {

@@ -8,35 +8,54 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 
 /// A file of a lower layer that is unlinked while open keeps its data to the end.
-pub(crate) const UNLINKED_FILE_STAYS_READABLE: Case =
-    Case::new("unlinked_file_stays_readable", Group::Union, |context| {
+pub(crate) const UNLINKED_FILE_STAYS_READABLE: Case = Case {
+    name: "unlinked_file_stays_readable",
+    group: Group::Union,
+    needs: &[],
+    run: |context| {
         let base = context.layer(None, samples::plain)?;
         let key = context.active(Some(&base))?;
         let live = context.mount(&key)?;
         let mut lower = fs_err::File::open(live.at("etc/hosts"))?;
         live.file("mine", "own")?;
-        let mut own = fs_err::OpenOptions::new().read(true).write(true).open(live.at("mine"))?;
+        let mut own = fs_err::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(live.at("mine"))?;
         live.unlink("etc/hosts")?.unlink("mine")?;
         let mut content = String::new();
         lower.read_to_string(&mut content)?;
-        ensure!(content == "127.0.0.1 localhost\n", "the lower file reads {content:?}");
+        ensure!(
+            content == "127.0.0.1 localhost\n",
+            "the lower file reads {content:?}"
+        );
         own.write_all(b"OWN, unlinked")?;
         own.seek(SeekFrom::Start(0))?;
         content.clear();
         own.read_to_string(&mut content)?;
         ensure!(content == "OWN, unlinked", "the new file reads {content:?}");
         drop((lower, own));
-        ensure!(!live.has("etc/hosts") && !live.has("mine"), "a name came back");
+        ensure!(
+            !live.has("etc/hosts") && !live.has("mine"),
+            "a name came back"
+        );
         live.unmount()?;
         let layer = context.commit_fresh(&key)?;
         let paths: Vec<_> = context.changes(Some(&base), &layer)?;
-        ensure!(paths.len() == 2, "a whiteout and its directory, not {paths:?}");
+        ensure!(
+            paths.len() == 2,
+            "a whiteout and its directory, not {paths:?}"
+        );
         Ok(())
-    });
+    },
+};
 
 /// A descriptor opened for reading before the first write reads what was written since.
-pub(crate) const HELD_DESCRIPTOR_SEES_WRITES: Case =
-    Case::new("held_descriptor_sees_writes", Group::Union, |context| {
+pub(crate) const HELD_DESCRIPTOR_SEES_WRITES: Case = Case {
+    name: "held_descriptor_sees_writes",
+    group: Group::Union,
+    needs: &[],
+    run: |context| {
         let base = context.layer(None, |dir| dir.file("f", "old content").map(drop))?;
         let key = context.active(Some(&base))?;
         let live = context.mount(&key)?;
@@ -45,13 +64,20 @@ pub(crate) const HELD_DESCRIPTOR_SEES_WRITES: Case =
         let mut content = String::new();
         held.read_to_string(&mut content)?;
         drop(held);
-        ensure!(content == "NEW content!", "the held descriptor reads {content:?}");
+        ensure!(
+            content == "NEW content!",
+            "the held descriptor reads {content:?}"
+        );
         live.unmount()
-    });
+    },
+};
 
 /// Upstream: `GetCWD`, unwritten in containerd.
-pub(crate) const WORKING_DIRECTORY_IS_FOUND: Case =
-    Case::new("working_directory_is_found", Group::Union, |context| {
+pub(crate) const WORKING_DIRECTORY_IS_FOUND: Case = Case {
+    name: "working_directory_is_found",
+    group: Group::Union,
+    needs: &[],
+    run: |context| {
         let base = context.layer(None, |dir| dir.dirs("a/b").map(drop))?;
         let key = context.active(Some(&base))?;
         let live = context.mount(&key)?;
@@ -63,19 +89,32 @@ pub(crate) const WORKING_DIRECTORY_IS_FOUND: Case =
             .stdout(Stdio::piped())
             .spawn()?;
         // The directory goes up while the shell stands in it.
-        live.file("a/b/up", "1")?.mode("a/b", 0o750)?.time("a/b", 5, 0)?;
+        live.file("a/b/up", "1")?
+            .mode("a/b", 0o750)?
+            .time("a/b", 5, 0)?;
         shell.stdin.take().context("no pipe")?.write_all(b"go\n")?;
         let output = shell.wait_with_output()?;
         let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        ensure!(output.status.success(), "the shell failed: {}", output.status);
-        ensure!(std::path::Path::new(&said) == inside, "it stood in `{said}`");
+        ensure!(
+            output.status.success(),
+            "the shell failed: {}",
+            output.status
+        );
+        ensure!(
+            std::path::Path::new(&said) == inside,
+            "it stood in `{said}`"
+        );
         ensure!(live.has("a/b/made"), "what it made is not seen");
         live.unmount()
-    });
+    },
+};
 
 /// Upstream: `UnixDomainSockets`, unwritten in containerd.
-pub(crate) const SOCKETS_WORK_AND_DO_NOT_TRAVEL: Case =
-    Case::new("sockets_work_and_do_not_travel", Group::Union, |context| {
+pub(crate) const SOCKETS_WORK_AND_DO_NOT_TRAVEL: Case = Case {
+    name: "sockets_work_and_do_not_travel",
+    group: Group::Union,
+    needs: &[],
+    run: |context| {
         let base = context.layer(None, |dir| dir.file("was-file", "1")?.dir("run").map(drop))?;
         let key = context.active(Some(&base))?;
         let live = context.mount(&key)?;
@@ -98,4 +137,5 @@ pub(crate) const SOCKETS_WORK_AND_DO_NOT_TRAVEL: Case =
         let paths = context.tree(&copy)?.paths();
         ensure!(paths == ["run"], "a socket travelled: {paths:?}");
         Ok(())
-    });
+    },
+};

@@ -22,7 +22,6 @@ pub fn sweep(
 ) -> Result<u64> {
     // The disk first, the catalogue after: an intent is recorded before its directory is made,
     // so a directory seen now whose number is unknown then belongs to nobody.
-    let home = open(directory)?;
     let mut found = BTreeSet::new();
     for entry in fs_err::read_dir(directory).map_err(|error| Error::io("reclaim", error))? {
         let entry = entry.map_err(|error| Error::io("reclaim", error))?;
@@ -30,21 +29,13 @@ pub fn sweep(
     }
     let known = catalog.known_ids()?;
     let mut gone = 0;
-    for orphan in found.difference(&known) {
+    for &orphan in found.difference(&known) {
         tracing::info!(id = %orphan, "deleting a directory that no snapshot owns");
-        tree::remove(
-            home.as_fd(),
-            orphan.to_string().as_bytes(),
-            Budget::Unlimited,
-        )?;
+        remove_all(directory, orphan)?;
         gone += 1;
     }
     for row in catalog.leftovers(which)? {
-        tree::remove(
-            home.as_fd(),
-            row.id.to_string().as_bytes(),
-            Budget::Unlimited,
-        )?;
+        remove_all(directory, row.id)?;
         catalog.finish_remove(row.id)?;
         gone += 1;
     }

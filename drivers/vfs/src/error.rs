@@ -15,11 +15,6 @@ pub(crate) enum VfsError {
         path: PathBuf,
         source: std::io::Error,
     },
-    #[error("cannot clear `{}`", path.display())]
-    Clear {
-        path: PathBuf,
-        source: std::io::Error,
-    },
     #[error("cannot open `{}`", path.display())]
     Open {
         path: PathBuf,
@@ -32,7 +27,6 @@ impl From<VfsError> for Error {
         let source = match &error {
             VfsError::MakeDirectory { source, .. }
             | VfsError::Flush { source, .. }
-            | VfsError::Clear { source, .. }
             | VfsError::Open { source, .. } => source,
         };
         // What is missing below the root is damage, not a snapshot that the caller may look for.

@@ -58,14 +58,14 @@ impl Dir {
     /// Appends to a file that exists.
     pub fn append(&self, name: impl AsRef<[u8]>, content: impl AsRef<[u8]>) -> Result<&Self> {
         let path = self.at(name);
-        let mut file = fs_err::OpenOptions::new().append(true).open(path)?;
+        let mut file = open(&path, OFlags::WRONLY | OFlags::APPEND)?;
         file.write_all(content.as_ref())?;
         Ok(self)
     }
 
     /// Writes `content` at `offset` of a file that exists.
     pub fn overwrite(&self, name: impl AsRef<[u8]>, offset: u64, content: &[u8]) -> Result<&Self> {
-        let mut file = fs_err::OpenOptions::new().write(true).open(self.at(name))?;
+        let mut file = open(&self.at(name), OFlags::WRONLY)?;
         file.seek(SeekFrom::Start(offset))?;
         file.write_all(content)?;
         Ok(self)
@@ -73,7 +73,7 @@ impl Dir {
 
     /// Sets the length of a file that exists.
     pub fn truncate(&self, name: impl AsRef<[u8]>, length: u64) -> Result<&Self> {
-        let file = fs_err::OpenOptions::new().write(true).open(self.at(name))?;
+        let file = open(&self.at(name), OFlags::WRONLY)?;
         file.set_len(length)?;
         Ok(self)
     }
@@ -204,7 +204,8 @@ impl Dir {
 
     /// Removes a name that is no directory.
     pub fn unlink(&self, name: impl AsRef<[u8]>) -> Result<&Self> {
-        fs_err::remove_file(self.at(name))?;
+        let path = self.at(name);
+        rustix::fs::unlink(&path).with_context(|| format!("unlink `{}`", path.display()))?;
         Ok(self)
     }
 
@@ -216,7 +217,9 @@ impl Dir {
 
     /// Renames, replacing what the new name was.
     pub fn rename(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<&Self> {
-        fs_err::rename(self.at(from), self.at(to))?;
+        let (from, to) = (self.at(from), self.at(to));
+        rustix::fs::rename(&from, &to)
+            .with_context(|| format!("rename `{}` to `{}`", from.display(), to.display()))?;
         Ok(self)
     }
 
@@ -248,4 +251,11 @@ impl Dir {
         use std::os::unix::fs::MetadataExt as _;
         Ok(fs_err::symlink_metadata(self.at(name))?.ino())
     }
+}
+
+/// Opens a file that exists; errors keep their errno.
+fn open(path: &Path, flags: OFlags) -> Result<std::fs::File> {
+    let handle = rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty())
+        .with_context(|| format!("open `{}`", path.display()))?;
+    Ok(handle.into())
 }

@@ -103,15 +103,16 @@ pub(crate) const NAMES_OF_STRANGE_BYTES: Case = Case {
     },
 };
 
-/// A path longer than a system call takes at once, made step by step.
+/// As deep as an archive can say, and so deeper than a system call takes from outside.
 pub(crate) const DEEP_DIRECTORIES: Case = Case {
     name: "deep_directories",
     group: Group::Depth,
     needs: &[],
     run: |context| {
         use rustix::fs::{Mode, OFlags};
-        const DEPTH: usize = 60;
+        const DEPTH: usize = 33;
         let name = "d".repeat(120);
+        let bottom = "b".repeat(100);
         let base = context.layer(None, |dir| {
             let mut handle = rustix::fs::open(dir.path(), OFlags::PATH, Mode::empty())?;
             for _ in 0..DEPTH {
@@ -119,7 +120,7 @@ pub(crate) const DEEP_DIRECTORIES: Case = Case {
                 handle = rustix::fs::openat(&handle, &name, OFlags::PATH, Mode::empty())?;
             }
             let flags = OFlags::CREATE | OFlags::WRONLY;
-            rustix::fs::openat(&handle, "bottom", flags, Mode::from_raw_mode(0o644))?;
+            rustix::fs::openat(&handle, &bottom, flags, Mode::from_raw_mode(0o644))?;
             Ok(())
         })?;
         let tree = context.tree(&base)?;

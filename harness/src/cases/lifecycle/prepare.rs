@@ -271,9 +271,19 @@ pub(crate) const FAILED_OPERATIONS_LEAVE_NOTHING: Case = Case {
     },
 };
 
-/// Paths of everything that the driver keeps.
+/// Paths of everything that the driver keeps; names that carry this process's id, which an
+/// opening makes anew, all count as one.
 pub(crate) fn paths_below_root(context: &Context) -> Result<Vec<String>> {
-    Ok(Tree::read(context.root())?.paths())
+    let own = format!("{}-", std::process::id());
+    let mut paths = Tree::read(context.root())?.paths();
+    for path in &mut paths {
+        let name = path.rfind('/').map_or(0, |slash| slash + 1);
+        if path[name..].starts_with(&own) {
+            path.replace_range(name.., "(this process)");
+        }
+    }
+    paths.dedup();
+    Ok(paths)
 }
 
 /// What only one of two listings has.

@@ -1,4 +1,9 @@
 //! File systems in files: made, shared, adopted and released. Root only.
+#![expect(
+    clippy::print_stdout,
+    reason = "a child tells its parent how far it is"
+)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
 use std::process::{Command, Stdio};

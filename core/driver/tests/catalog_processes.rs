@@ -1,6 +1,11 @@
 //! The catalogue under several processes, killed processes and a full disk.
 //!
 //! Children are this very test binary, told by an environment variable to work on a root.
+#![expect(
+    clippy::print_stdout,
+    reason = "a child tells its parent how far it is"
+)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;

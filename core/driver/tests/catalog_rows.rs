@@ -1,4 +1,5 @@
 //! What the catalogue promises of its rows, in one process.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
 use strata_driver::catalog::{Catalog, CatalogOptions, CommitRow, Leftovers, SnapshotId, State};

@@ -1,5 +1,6 @@
 //! Live mounts as values, holds, and mounts that outlive their process. Root only, except where
 //! said.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -202,13 +203,13 @@ fn a_failing_later_step_takes_the_earlier_ones_down() {
     layers.plan.steps[1] = MountStep::bind(layers.path("base"), MountFlags { read_only: true });
     let counters = Arc::new(Counters::default());
     let mounter = Mounter::new(Arc::clone(&counters));
-    let mounted = mounter.mount(&layers.plan, &layers.target()).unwrap();
+    let both = mounter.mount(&layers.plan, &layers.target()).unwrap();
     assert_eq!(
-        fs_err::read_to_string(mounted.target().join("a")).unwrap(),
+        fs_err::read_to_string(both.target().join("a")).unwrap(),
         "base"
     );
     assert_eq!(counters.mounts(), 2);
-    mounted.unmount().unwrap();
+    both.unmount().unwrap();
     assert!(!layers.is_mounted());
     drop(mounter.detached(&layers.plan).unwrap());
     assert_eq!(counters.mounts(), 4);

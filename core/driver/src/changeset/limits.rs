@@ -1,0 +1,36 @@
+//! How much of everything a reader takes before it refuses an archive.
+
+/// Upper bounds that the [`Decoder`](super::Decoder) holds an archive to.
+///
+/// They bound memory, not disk: content passes by reference and may be of any size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one PAX record, and of one GNU long name.
+    pub pax_record: usize,
+    /// Bytes of one PAX header.
+    pub pax_header: usize,
+    /// Bytes of a path, normalised.
+    pub path: usize,
+    /// Bytes of a symbolic link's target.
+    pub link: usize,
+    /// Bytes of all extended attributes of one entry, names and values, dropped ones included.
+    pub xattrs: usize,
+    /// Data segments of one sparse file.
+    pub sparse_segments: usize,
+    /// Entries of one archive, whiteouts and skipped ones included.
+    pub entries: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            pax_record: 1 << 20,
+            pax_header: 4 << 20,
+            path: 4096,
+            link: 4096,
+            xattrs: 1 << 20,
+            sparse_segments: 1 << 18,
+            entries: 1 << 24,
+        }
+    }
+}

@@ -55,25 +55,6 @@ pub struct Case {
     pub run: Run,
 }
 
-impl Case {
-    /// A case that every driver must pass.
-    pub const fn new(name: &'static str, group: Group, run: Run) -> Self {
-        Self {
-            name,
-            group,
-            needs: &[],
-            run,
-        }
-    }
-
-    /// The same for drivers with these capabilities.
-    #[must_use]
-    pub const fn needing(mut self, needs: &'static [Capability]) -> Self {
-        self.needs = needs;
-        self
-    }
-}
-
 /// What became of a case; given by the runner only.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -13,9 +13,9 @@ use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strata_driver::{
-    Applied, ApplyOptions, Capabilities, Capability, Change, ChangesetSource, CommitOptions,
-    DiffOptions, DriverFactory, Error, ErrorKind, Host, OpenOptions, PrepareOptions, Quirk,
-    SnapshotInfo, SnapshotName, StorageDriver, Usage,
+    Applied, ApplyOptions, Capabilities, Capability, Change, ChangesetSource, Checked,
+    CommitOptions, DiffOptions, DriverFactory, Error, ErrorKind, Host, OpenOptions, PrepareOptions,
+    Quirk, SnapshotInfo, SnapshotName, StorageDriver, Usage,
 };
 use tokio::io::AsyncReadExt as _;
 use tokio::runtime::Runtime;
@@ -153,7 +153,9 @@ impl Context {
     pub fn plain_dir(&mut self) -> Result<Dir> {
         let path = self.path("plain");
         fs_err::create_dir(&path)?;
-        Ok(Dir::new(path))
+        let dir = Dir::new(path);
+        dir.mode(".", 0o755)?;
+        Ok(dir)
     }
 
     /// A snapshot name that this case has not used yet.
@@ -167,7 +169,8 @@ impl Context {
             .setting
             .factory
             .open(&self.setting.open, &self.setting.host)?;
-        self.driver = Some(opened);
+        // Refusing what a driver is not capable of is the wrapper's part, for everybody.
+        self.driver = Some(Arc::new(Checked::new(opened)));
         Ok(())
     }
 

@@ -1,21 +1,169 @@
 //! The cases, one line each, sorted by name.
 
+mod apply;
+mod concurrency;
+mod crash;
+mod depth;
+mod diff;
+mod input;
+mod lifecycle;
+mod metadata;
+mod quirk;
+mod samples;
+mod space;
+mod stack;
+#[cfg(test)]
+mod tests;
+mod union;
+
 use crate::case::Case;
-use crate::conformance::ChildOrder;
-use crate::context::Context;
-use anyhow::Result;
-use std::sync::Arc;
-use strata_driver::DriverFactory;
+pub(crate) use crash::kill::obey;
+pub(crate) use diff::walk::demand_full_walk;
+pub(crate) use space::usage::demand_own_blocks;
 
 /// All cases.
-pub const ALL: &[Case] = &[];
-
-pub(crate) fn demand_full_walk(_context: &mut Context) -> Result<()> {
-    Ok(())
-}
-pub(crate) fn demand_own_blocks(_context: &mut Context) -> Result<()> {
-    Ok(())
-}
-pub(crate) fn obey(_factories: &[Arc<dyn DriverFactory>], _order: &ChildOrder) -> Result<()> {
-    Ok(())
-}
+#[rustfmt::skip] // one line each
+pub const ALL: &[Case] = &[
+    diff::canonical::ABANDONED_DIFF_HOLDS_NOTHING,
+    metadata::attributes::ACCESS_LISTS_ARE_KEPT,
+    apply::meaning::APPLY_HIDES_LOWER,
+    apply::confinement::APPLY_IS_CONFINED,
+    apply::confinement::APPLY_IS_CONFINED_OVER_LAYERS,
+    apply::meaning::APPLY_KEEPS_HOLES,
+    apply::meaning::APPLY_MIXES_MARKS,
+    apply::meaning::APPLY_NEEDS_AN_UNMOUNTED_ACTIVE,
+    diff::canonical::APPLY_OF_DIFF_IS_IDENTITY,
+    apply::refusals::APPLY_REFUSALS,
+    apply::meaning::APPLY_REPORTS_DIGEST_AND_SIZE,
+    lifecycle::commit::BASIC_LIFE,
+    apply::refusals::BROKEN_ARCHIVES_ARE_REFUSED,
+    diff::changes::CHANGES_ARE_EXACT,
+    diff::changes::CHANGES_OF_THIRDS,
+    lifecycle::prepare::CHILD_EQUALS_PARENT,
+    union::updates::CHMOD_IN_LAYERS,
+    union::updates::CHOWN_IN_LAYERS,
+    lifecycle::remove::CLOSE_TWICE,
+    lifecycle::commit::COMMIT_OF_MOUNTED_IS_IN_USE,
+    lifecycle::commit::COMMIT_REFUSALS,
+    lifecycle::commit::COMMIT_REPLACES_LABELS,
+    lifecycle::prepare::COMMITTED_HAS_NO_MOUNTS,
+    apply::refusals::CUT_ARCHIVES_ARE_REFUSED,
+    depth::names::DEEP_DIRECTORIES,
+    union::deletions::DELETED_FILES_STAY_DELETED,
+    metadata::attributes::DEVICES_ARE_KEPT,
+    diff::canonical::DIFF_CLAMPS_TIMES,
+    diff::canonical::DIFF_IS_CANONICAL,
+    diff::canonical::DIFF_OF_ACTIVE_SNAPSHOT,
+    diff::canonical::DIFF_OF_MANY_FILES_APPLIES,
+    diff::canonical::DIFF_OF_UNRELATED_SNAPSHOTS,
+    concurrency::calls::DIFFERENT_KEYS_DO_NOT_MEET,
+    union::kinds::DIRECTORY_BECOMES_FILE,
+    union::kinds::DIRECTORY_BECOMES_LINK,
+    metadata::inodes::DIRECTORY_INODE_IS_STABLE,
+    union::deletions::DIRECTORY_MADE_AGAIN_IS_EMPTY,
+    union::deletions::DIRECTORY_MADE_AGAIN_LATER_IS_EMPTY,
+    union::updates::DIRECTORY_PERMISSION_ON_COMMIT,
+    input::opening::DRIVER_TELLS_WHO_IT_IS,
+    union::deletions::ECHO_OF_NESTED_CHANGES,
+    lifecycle::prepare::EMPTY_SNAPSHOT_IS_CANONICAL,
+    diff::changes::EVERY_ATTRIBUTE_IS_A_CHANGE,
+    union::kinds::EVERY_KIND_REPLACES_EVERY_OTHER,
+    metadata::attributes::EVERYTHING_IS_KEPT,
+    lifecycle::prepare::FAILED_OPERATIONS_LEAVE_NOTHING,
+    metadata::attributes::FAR_TIMES_ARE_KEPT,
+    union::kinds::FILE_BECOMES_DIRECTORY,
+    metadata::attributes::FILE_CAPABILITIES_ARE_KEPT,
+    union::deletions::FILE_COMES_AND_GOES,
+    union::updates::FILE_UPDATES_ARE_SEEN,
+    apply::meaning::FILE_WINS_OVER_ITS_WHITEOUT,
+    space::full::FULL_DISK_LEAVES_NO_LAYER,
+    apply::formats::GNU_LONG_NAMES_ARE_READ,
+    diff::links::GROUP_IS_WRITTEN_WHOLE,
+    apply::refusals::HARD_LINK_BELOW_IS_REFUSED,
+    union::handles::HELD_DESCRIPTOR_SEES_WRITES,
+    diff::changes::HIDDEN_CHANGE_IS_FOUND,
+    crash::kill::KILL_LEAVES_WHOLE_LAYERS,
+    metadata::attributes::LARGE_IDS_ARE_KEPT,
+    apply::formats::LARGE_XATTR_IS_KEPT_OR_REFUSED,
+    apply::meaning::LAST_OF_DUPLICATES_WINS,
+    lifecycle::commit::LATE_PARENT_EQUALS_SERIAL,
+    depth::layers::LAYERS_128,
+    depth::layers::LAYERS_500,
+    apply::meaning::LEADING_SLASHES_AND_DOTS,
+    diff::links::LINK_GROUPS_ARE_KEPT,
+    diff::links::LINK_GROUPS_CHANGE,
+    apply::confinement::LINK_LOOPS_END,
+    apply::confinement::LINKED_PARENT_BELOW_IS_REPLACED,
+    apply::confinement::LINKED_PARENT_RESOLVES_INSIDE,
+    lifecycle::facts::LIST_IS_EXACT,
+    metadata::inodes::LISTED_INODES_ARE_TRUE,
+    depth::names::LONG_NAMES_ARE_DELETED,
+    diff::canonical::LONG_NAMES_NEED_PAX,
+    depth::layers::LONG_ROOT_WITH_500_LAYERS,
+    union::deletions::MARKS_NEST,
+    apply::formats::MISSING_END_IS_ACCEPTED,
+    apply::meaning::MISSING_PARENTS_ARE_MADE,
+    lifecycle::prepare::MOUNTS_IS_IDEMPOTENT,
+    union::renames::MOVE_FILE_FROM_LOWER_LAYER,
+    union::renames::MOVE_OF_LOWER_DIRECTORY,
+    lifecycle::remove::NAME_REUSE,
+    depth::names::NAMES_OF_255_BYTES,
+    depth::names::NAMES_OF_STRANGE_BYTES,
+    metadata::attributes::NANOSECOND_TIMES_ARE_KEPT,
+    diff::walk::NATIVE_DIFF_WALKS_CHANGES_ONLY,
+    apply::meaning::OBSERVER_SEES_EVERY_BYTE,
+    apply::formats::OLD_HEADERS_ARE_READ,
+    concurrency::calls::ONE_OF_MANY_COMMITS_WINS,
+    concurrency::calls::ONE_OF_MANY_PREPARES_WINS,
+    metadata::inodes::OPEN_FILE_INODE_IS_STABLE,
+    input::opening::OPEN_REFUSES_FOREIGN_ROOT,
+    input::opening::OPEN_REFUSES_OTHER_FILES,
+    input::opening::OPEN_REFUSES_UNKNOWN_SETTINGS,
+    lifecycle::commit::PARENT_IS_IMMUTABLE,
+    lifecycle::prepare::PARENT_MUST_BE_COMMITTED,
+    apply::formats::PAX_RECORDS_ARE_BINARY,
+    apply::formats::PAX_SIZE_DECIDES,
+    lifecycle::prepare::PREPARE_TWICE,
+    quirk::observed::QUIRK_DEVICE_ZERO_REFUSED,
+    quirk::observed::QUIRK_DIRECTORY_RENAME_EXDEV,
+    quirk::observed::QUIRK_HARD_LINK_SPLITS,
+    quirk::observed::QUIRK_HELD_MAP_KEEPS_OLD_DATA,
+    quirk::observed::QUIRK_INODE_CHANGES,
+    quirk::observed::QUIRK_LATE_WRITER_POSSIBLE,
+    space::usage::QUOTA_IS_ENFORCED,
+    concurrency::calls::READERS_DO_NOT_DISTURB,
+    space::usage::RECLAIM_GIVES_SPACE_BACK,
+    space::usage::REFLINK_COPY_SHARES_BLOCKS,
+    lifecycle::facts::RELABEL_CHANGES_LABELS_ONLY,
+    lifecycle::remove::REMOVE_ABSENT,
+    lifecycle::remove::REMOVE_AFTER_COMMIT,
+    concurrency::calls::REMOVE_MEETS_PREPARE,
+    lifecycle::remove::REMOVE_OF_MOUNTED_IS_IN_USE,
+    lifecycle::remove::REMOVE_OF_PARENT_IS_IN_USE,
+    lifecycle::remove::REMOVE_WHILE_LISTING,
+    union::renames::RENAME_OF_NEW_DIRECTORY,
+    union::renames::RENAME_OVER_FILES,
+    crash::reopen::REOPEN_KEEPS_EVERYTHING,
+    apply::meaning::ROOT_ENTRY_SETS_ATTRIBUTES,
+    union::updates::ROOT_MODE_IS_INHERITED,
+    depth::layers::ROOT_PATH_OF_SPECIAL_LETTERS,
+    metadata::attributes::SET_ID_BITS_ARE_KEPT,
+    lifecycle::prepare::SIBLINGS_ARE_INDEPENDENT,
+    depth::names::SNAPSHOT_NAMES_OF_ALL_SORTS,
+    union::handles::SOCKETS_WORK_AND_DO_NOT_TRAVEL,
+    apply::formats::SPARSE_FORMATS_ARE_READ,
+    lifecycle::facts::STAT_TELLS_KIND_AND_PARENT,
+    apply::meaning::TOUCHED_DIRECTORIES_KEEP_TIMES,
+    metadata::attributes::TRUSTED_XATTRS_ARE_KEPT,
+    concurrency::instances::TWO_INSTANCES_SHARE_A_ROOT,
+    diff::changes::UNDONE_EDITS_ARE_NO_CHANGES,
+    union::handles::UNLINKED_FILE_STAYS_READABLE,
+    space::usage::USAGE_COUNTS_OWN_BYTES,
+    lifecycle::view::VIEW_CANNOT_BE_COMMITTED,
+    lifecycle::view::VIEW_IS_READ_ONLY,
+    concurrency::calls::VIEWS_OF_ONE_PARENT_LIVE_TOGETHER,
+    diff::canonical::WHITEOUT_NAME_CANNOT_BE_CARRIED,
+    union::handles::WORKING_DIRECTORY_IS_FOUND,
+    union::updates::WRITES_OF_EVERY_SORT,
+    metadata::attributes::XATTRS_ARE_KEPT,
+];

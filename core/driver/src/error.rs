@@ -187,6 +187,21 @@ impl Error {
     }
 }
 
+/// A failed kernel call is its own operation until [`Error::during`] names the caller's.
+impl From<strata_sys::SysError> for Error {
+    fn from(error: strata_sys::SysError) -> Self {
+        let kind = if error.is_unsupported() {
+            ErrorKind::Unavailable
+        } else if error.errno().is_none() && error.source.kind() == std::io::ErrorKind::InvalidInput
+        {
+            ErrorKind::InvalidInput
+        } else {
+            kind_of(&error.source)
+        };
+        Self::new(kind, error.step).caused_by(error)
+    }
+}
+
 /// The kind that an errno means to a caller.
 fn kind_of(error: &std::io::Error) -> ErrorKind {
     use rustix::io::Errno;

@@ -13,8 +13,11 @@ pub mod backing;
 pub mod catalog;
 pub mod changeset;
 pub mod diff;
+pub mod guard;
 pub mod mount;
+pub mod probe;
 pub mod process;
+pub mod recovery;
 pub mod tree;
 
 mod blocking;

@@ -4,13 +4,16 @@
     reason = "in a test, also in its set-up, it is the assertion"
 )]
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Barrier;
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::mount::MountPropagationFlags;
 use strata_sys::loopdev::{self, LoopDevice, LoopOptions};
 use strata_sys::mount::{
     self, DetachedMount, FsContext, MountAttributes, MountClassic, MountFlags, UnmountFlags,
@@ -196,23 +199,30 @@ fn loop_device_options_reach_the_kernel() {
 
 #[test]
 fn loop_devices_attached_at_once_are_different() {
+    /// Enough that two threads are given the same free device in some of them.
+    const ROUNDS: usize = 50;
+    const THREADS: usize = 4;
     if !is_root() {
         return;
     }
     let directory = TempDir::new().unwrap();
     let image = image(directory.path());
-    let devices: Vec<LoopDevice> = std::thread::scope(|scope| {
-        let attach = || LoopDevice::attach(&image, LoopOptions::default()).unwrap();
-        let threads: Vec<_> = (0..6).map(|_| scope.spawn(attach)).collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap())
-            .collect()
-    });
-    let mut paths: Vec<&Path> = devices.iter().map(LoopDevice::path).collect();
-    paths.sort();
-    paths.dedup();
-    assert_eq!(paths.len(), 6);
+    for _ in 0..ROUNDS {
+        let start = Barrier::new(THREADS);
+        let devices: Vec<LoopDevice> = std::thread::scope(|scope| {
+            let attach = || {
+                start.wait();
+                LoopDevice::attach(&image, LoopOptions::default()).unwrap()
+            };
+            let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(attach)).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect()
+        });
+        let paths: BTreeSet<&Path> = devices.iter().map(LoopDevice::path).collect();
+        assert_eq!(paths.len(), THREADS);
+    }
 }
 
 #[test]
@@ -350,6 +360,40 @@ fn mounts_in_a_private_namespace_are_not_visible_outside() {
         outside,
         "the calling thread stayed where it was"
     );
+}
+
+#[test]
+fn private_namespaces_keep_mounts_in_even_below_shared_ones() {
+    mounting(|directory| {
+        tmpfs().attach(directory).unwrap();
+        rustix::mount::mount_change(directory, MountPropagationFlags::SHARED).unwrap();
+        let (inner, outer) = (sub(directory, "inner"), sub(directory, "outer"));
+        run_in_private_namespace(|| {
+            tmpfs().attach(&inner).unwrap();
+            fs_err::write(inner.join("name"), b"").unwrap();
+        })
+        .unwrap();
+        assert!(!inner.join("name").exists(), "mounted inside, seen outside");
+        let (tell, told) = std::sync::mpsc::channel::<()>();
+        let (ready, is_ready) = std::sync::mpsc::channel::<()>();
+        let seen = std::thread::scope(|scope| {
+            let outer = &outer;
+            let inside = scope.spawn(move || {
+                run_in_private_namespace(move || {
+                    ready.send(()).unwrap();
+                    told.recv().unwrap();
+                    outer.join("name").exists()
+                })
+                .unwrap()
+            });
+            is_ready.recv().unwrap();
+            tmpfs().attach(outer).unwrap();
+            fs_err::write(outer.join("name"), b"").unwrap();
+            tell.send(()).unwrap();
+            inside.join().unwrap()
+        });
+        assert!(!seen, "mounted outside, seen inside");
+    });
 }
 
 #[test]

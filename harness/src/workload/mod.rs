@@ -139,7 +139,10 @@ impl UserWorkload {
             self.name.escape_debug()
         );
         ensure!(!self.layers.is_empty(), "a workload has at least one layer");
-        ensure!(self.layers.len() <= 400, "a workload has at most 400 layers");
+        ensure!(
+            self.layers.len() <= 400,
+            "a workload has at most 400 layers"
+        );
         for (layer, operations) in self.layers.iter().enumerate() {
             for (index, operation) in operations.ops.iter().enumerate() {
                 if let Err(fault) = operation.check() {
@@ -167,7 +170,10 @@ impl Operation {
         }
         if let Self::Chmod { mode, .. } = self {
             let bits = u32::from_str_radix(mode, 8);
-            ensure!(bits.is_ok_and(|bits| bits <= 0o7777), "`{mode}` is not an octal mode");
+            ensure!(
+                bits.is_ok_and(|bits| bits <= 0o7777),
+                "`{mode}` is not an octal mode"
+            );
         }
         Ok(())
     }

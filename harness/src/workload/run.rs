@@ -9,7 +9,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 pub fn run_layer(layer: &UserLayer, root: impl AsFd, seed: u64) -> anyhow::Result<()> {
     let root = root.as_fd();
     for (index, operation) in layer.ops.iter().enumerate() {
-        let seed = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(index as u64);
+        let seed = seed
+            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+            .wrapping_add(index as u64);
         run(operation, root, seed).with_context(|| {
             format!(
                 "operation {index}: {}",
@@ -90,18 +92,28 @@ fn open(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> rustix::io::Result<O
         root,
         path,
         flags | OFlags::CLOEXEC,
-        if flags.contains(OFlags::CREATE) { Mode::from_raw_mode(0o644) } else { Mode::empty() },
+        if flags.contains(OFlags::CREATE) {
+            Mode::from_raw_mode(0o644)
+        } else {
+            Mode::empty()
+        },
         ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
     )
 }
 
 fn parent<'a>(root: BorrowedFd<'_>, path: &'a str) -> rustix::io::Result<(OwnedFd, &'a str)> {
     let (directory, name) = path.rsplit_once('/').unwrap_or((".", path));
-    Ok((open(root, directory, OFlags::PATH | OFlags::DIRECTORY)?, name))
+    Ok((
+        open(root, directory, OFlags::PATH | OFlags::DIRECTORY)?,
+        name,
+    ))
 }
 
 fn make_directories(root: BorrowedFd<'_>, path: &str) -> rustix::io::Result<()> {
-    let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
+    let ends = path
+        .match_indices('/')
+        .map(|(end, _)| end)
+        .chain([path.len()]);
     for end in ends {
         let (directory, name) = parent(root, &path[..end])?;
         match rustix::fs::mkdirat(&directory, name, Mode::from_raw_mode(0o755)) {
@@ -175,20 +187,42 @@ mod tests {
         let path = |text: &str| text.to_owned();
         run_layer(
             &layer(vec![
-                Operation::Fill { path: path("a/b"), count: 3, size: 10 },
-                Operation::Append { path: path("a/b/1"), size: 5 },
-                Operation::Rename { from: path("a/b/2"), to: path("a/c") },
-                Operation::Remove { path: path("a/b/0") },
+                Operation::Fill {
+                    path: path("a/b"),
+                    count: 3,
+                    size: 10,
+                },
+                Operation::Append {
+                    path: path("a/b/1"),
+                    size: 5,
+                },
+                Operation::Rename {
+                    from: path("a/b/2"),
+                    to: path("a/c"),
+                },
+                Operation::Remove {
+                    path: path("a/b/0"),
+                },
             ]),
             &root,
             1,
         )
         .unwrap();
         let length = |name: &str| {
-            fs_err::metadata(directory.path().join(name)).map(|meta| meta.len()).unwrap_or(0)
+            fs_err::metadata(directory.path().join(name))
+                .map(|meta| meta.len())
+                .unwrap_or(0)
         };
-        assert_eq!((length("a/b/1"), length("a/c"), length("a/b/0")), (15, 10, 0));
-        run_layer(&layer(vec![Operation::Remove { path: path("a") }]), &root, 1).unwrap();
+        assert_eq!(
+            (length("a/b/1"), length("a/c"), length("a/b/0")),
+            (15, 10, 0)
+        );
+        run_layer(
+            &layer(vec![Operation::Remove { path: path("a") }]),
+            &root,
+            1,
+        )
+        .unwrap();
         assert_eq!(fs_err::read_dir(directory.path()).unwrap().count(), 0);
     }
 }

@@ -14,7 +14,7 @@ use crate::snapshot::Applied;
 use std::io::Read;
 use std::os::fd::BorrowedFd;
 
-pub use placement::{Below, DirectoryAttributes, PlainPlacement, Placement};
+pub use placement::{Below, DirectoryAttributes, Placement, PlainPlacement};
 
 /// Where a changeset is applied.
 pub struct ApplyTarget<'a> {

@@ -1,7 +1,7 @@
 //! POSIX ACLs in text form (`SCHILY.acl.*`), made into what the kernel stores.
 //!
 //! The binary form is that of `linux/posix_acl_xattr.h`: a version, then tag, permissions and id of
-//! each entry, all little-endian, in the order that posix_acl_valid() of the kernel wants.
+//! each entry, all little-endian, in the order that `posix_acl_valid` of the kernel wants.
 
 use super::error::{CodecErrorKind, Malformed, Rule};
 

@@ -6,8 +6,11 @@
 //! `docs/formats.md`.
 
 mod acl;
+mod assemble;
+mod content;
 pub mod entry;
 pub mod error;
+pub mod event;
 mod header;
 pub mod limits;
 mod pax;
@@ -17,8 +20,9 @@ pub mod write;
 
 pub use entry::{Entry, EntryKind, EntryPath, Item, Metadata, TarName, Timestamp, Xattr};
 pub use error::{CodecError, CodecErrorKind, EncodeError, Malformed, Rule};
+pub use event::{Event, SkipReason, Skipped, Step, Summary};
 pub use limits::Limits;
-pub use read::{Decoder, Event, SkipReason, Skipped, Step, Summary};
+pub use read::Decoder;
 pub use write::{END_MARK, encode_entry, encode_item, encode_opaque, encode_whiteout, padding};
 
 /// Size of a tar block; headers and content are padded to it.

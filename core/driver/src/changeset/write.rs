@@ -105,12 +105,13 @@ pub fn encode_whiteout(
     name: &[u8],
     out: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
-    let checked = directory
-        .join(name)
-        .and_then(|path| match reserved(path.as_bytes()) {
-            true => Err(Rule::WhiteoutName),
-            false => Ok(()),
-        });
+    let checked = directory.join(name).and_then(|path| {
+        if reserved(path.as_bytes()) {
+            Err(Rule::WhiteoutName)
+        } else {
+            Ok(())
+        }
+    });
     if let Err(rule) = checked {
         let subject = format!("\"{directory}/{}\"", name.escape_ascii());
         return Err(EncodeError { subject, rule });

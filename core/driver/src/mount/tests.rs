@@ -1,0 +1,1 @@
+//! Tests that need the private parts: the two interfaces, escaping.

@@ -17,7 +17,12 @@ const SIZE: u64 = 3 << 30;
 fn mkfs_options(kind: &str) -> &'static [&'static str] {
     match kind {
         "ext4" => &[
-            "-q", "-F", "-O", "has_journal", "-E", "lazy_itable_init=0,lazy_journal_init=0",
+            "-q",
+            "-F",
+            "-O",
+            "has_journal",
+            "-E",
+            "lazy_itable_init=0,lazy_journal_init=0",
         ],
         "xfs" => &["-q", "-f", "-m", "reflink=1"],
         "btrfs" => &["-q", "-f"],
@@ -27,7 +32,7 @@ fn mkfs_options(kind: &str) -> &'static [&'static str] {
 
 /// A mounted file system that goes away, file and all, when it is dropped.
 #[derive(Debug)]
-pub struct Bed {
+pub(crate) struct Bed {
     kind: String,
     mkfs: String,
     point: PathBuf,
@@ -43,7 +48,7 @@ impl Bed {
     ///
     /// # Errors
     /// [`Unfit`] for an ext4 without a journal, for which no durable figure means anything.
-    pub fn make(kind: &str, directory: &Path, name: &str) -> Result<Self> {
+    pub(crate) fn make(kind: &str, directory: &Path, name: &str) -> Result<Self> {
         let file = directory.join(format!("{name}.img"));
         fs_err::File::create(&file)?.set_len(SIZE)?;
         let mut bed = Self {
@@ -85,34 +90,34 @@ impl Bed {
     }
 
     /// Where it is mounted.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.point
     }
 
     /// Its type.
-    pub fn kind(&self) -> &str {
+    pub(crate) fn kind(&self) -> &str {
         &self.kind
     }
 
     /// How it was made.
-    pub fn mkfs(&self) -> &str {
+    pub(crate) fn mkfs(&self) -> &str {
         &self.mkfs
     }
 
     /// Whether the loop device goes past the page cache of the file's own file system.
-    pub fn direct_io(&self) -> bool {
+    pub(crate) fn direct_io(&self) -> bool {
         self.direct_io
     }
 
     /// Writes everything dirty to the device.
-    pub fn drain(&self) -> Result<()> {
+    pub(crate) fn drain(&self) -> Result<()> {
         let root = self.root.as_ref().expect("a made bed is mounted");
         Ok(strata_sys::file::sync_file_system(root)?)
     }
 
     /// Bytes written to the device so far: sectors of field 7 of the block layer's statistics,
     /// each of 512 bytes (Documentation/block/stat.rst).
-    pub fn device_bytes(&self) -> Result<u64> {
+    pub(crate) fn device_bytes(&self) -> Result<u64> {
         let path = self.statistics.as_ref().expect("a made bed has a device");
         let text = fs_err::read_to_string(path)?;
         let sectors: u64 = text
@@ -124,7 +129,7 @@ impl Bed {
     }
 
     /// Gives freed blocks back to the loop file, so that a run does not fill its scratch space.
-    pub fn trim(&self) -> Result<()> {
+    pub(crate) fn trim(&self) -> Result<()> {
         Tool::new("fstrim").arg(&self.point).run().map(drop)
     }
 
@@ -155,7 +160,7 @@ impl Drop for Bed {
 }
 
 /// Refuses an ext4 without a journal: there fsync(2) is cheap and promises nothing after a crash.
-pub fn require_journal(device: &Path) -> Result<()> {
+pub(crate) fn require_journal(device: &Path) -> Result<()> {
     // Documentation/filesystems/ext4/super.rst: the superblock at 1024, its magic at 0x38, the
     // compatible features at 0x5C, of which 0x4 is the journal.
     let mut block = [0_u8; 0x60];

@@ -10,12 +10,9 @@ pub(crate) struct Tool(Command);
 
 impl Tool {
     /// The tool called `name`, found by `PATH` or in the directories of system tools.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "tools of the bench are not driver work; this is where the bench starts them all"
-    )]
     pub(crate) fn new(name: &str) -> Self {
-        let sbin = ["/usr/sbin", "/sbin"].map(|directory| std::path::Path::new(directory).join(name));
+        let sbin =
+            ["/usr/sbin", "/sbin"].map(|directory| std::path::Path::new(directory).join(name));
         let found = sbin.iter().find(|path| path.is_file());
         let mut command = match found {
             Some(path) => Command::new(path),

@@ -11,10 +11,10 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 /// Name of the large tree's top layer in every cell.
-pub const ROOTFS: &str = "rootfs";
+pub(crate) const ROOTFS: &str = "rootfs";
 
 /// Prefix of the deep chain's layers; the layer at depth `n` is `deep-n`.
-pub const DEEP: &str = "deep";
+pub(crate) const DEEP: &str = "deep";
 
 /// Modification time of everything that our own edits touch, so that trees of different cells
 /// can be compared with their times.
@@ -22,7 +22,7 @@ pub(crate) const EDIT_TIME: i64 = 1_700_000_000;
 
 /// A tree that several rows share, made once per cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Base {
+pub(crate) enum Base {
     /// The large tree with our layers on it.
     Rootfs,
     /// A chain of many small layers.
@@ -31,7 +31,7 @@ pub enum Base {
 
 /// The input of a run as files.
 #[derive(Clone, Debug)]
-pub struct Corpora {
+pub(crate) struct Corpora {
     /// Uncompressed tars of the large tree, base first.
     pub tars: Vec<PathBuf>,
     /// What it is, for the report.
@@ -44,12 +44,15 @@ pub struct Corpora {
 
 impl Corpora {
     /// Makes the tars of `source` in `scratch`.
-    pub fn make(source: &RootfsSource, scratch: &Path, seed: u64) -> Result<Self> {
+    pub(crate) fn make(source: &RootfsSource, scratch: &Path, seed: u64) -> Result<Self> {
         let mut tars = Vec::new();
         match source {
             RootfsSource::Tar { base, layers } => {
                 for (index, path) in std::iter::once(base).chain(layers).enumerate() {
-                    tars.push(uncompressed(path, &scratch.join(format!("layer-{index}.tar")))?);
+                    tars.push(uncompressed(
+                        path,
+                        &scratch.join(format!("layer-{index}.tar")),
+                    )?);
                 }
             }
             RootfsSource::Directory(path) => {
@@ -78,14 +81,14 @@ impl Corpora {
 
     /// Chooses the depth of the deep chain.
     #[must_use]
-    pub fn with_depth(mut self, profile: Profile) -> Self {
+    pub(crate) fn with_depth(mut self, profile: Profile) -> Self {
         // 64 is the depth that fits ten blocks into minutes; 128 is the deepest that Docker makes.
         self.depth = profile.pick(64, 128);
         self
     }
 
     /// Makes `base` in a cell.
-    pub fn set_up(&self, base: Base, subject: &dyn Subject) -> Result<()> {
+    pub(crate) fn set_up(&self, base: Base, subject: &dyn Subject) -> Result<()> {
         match base {
             Base::Rootfs => self.set_up_rootfs(subject).context("the large tree"),
             Base::Deep => self.set_up_deep(subject).context("the deep chain"),
@@ -97,18 +100,27 @@ impl Corpora {
         let mut parent = top;
         for (index, edit) in edits::LAYERS.iter().enumerate() {
             let last = index + 1 == edits::LAYERS.len();
-            let name = if last { ROOTFS.to_owned() } else { format!("edit-{index}") };
-            add_layer(subject, Some(&parent), &name, &mut |root| edit(root, self.seed))?;
+            let name = if last {
+                ROOTFS.to_owned()
+            } else {
+                format!("edit-{index}")
+            };
+            add_layer(subject, Some(&parent), &name, &mut |root| {
+                edit(root, self.seed)
+            })?;
             parent = name;
         }
         subject.share(ROOTFS)
     }
 
     /// Applies all tars as a chain of layers `PREFIX-N`; returns the top one's name.
-    pub fn import(&self, subject: &dyn Subject, prefix: &str) -> Result<String> {
+    pub(crate) fn import(&self, subject: &dyn Subject, prefix: &str) -> Result<String> {
         let mut parent: Option<String> = None;
         for (index, tar) in self.tars.iter().enumerate() {
-            let (key, name) = (format!("{prefix}-{index}-work"), format!("{prefix}-{index}"));
+            let (key, name) = (
+                format!("{prefix}-{index}-work"),
+                format!("{prefix}-{index}"),
+            );
             subject.prepare(&key, parent.as_deref())?;
             subject.apply(&key, tar)?;
             subject.commit(&key, &name)?;
@@ -124,7 +136,10 @@ impl Corpora {
             add_layer(subject, parent.as_deref(), &name, &mut |root| {
                 let bin = root.join("bin");
                 fs_err::create_dir_all(&bin)?;
-                Ok(fs_err::write(bin.join(deep_file(depth)), format!("{depth:64}"))?)
+                Ok(fs_err::write(
+                    bin.join(deep_file(depth)),
+                    format!("{depth:64}"),
+                )?)
             })?;
             parent = Some(name);
         }
@@ -133,7 +148,7 @@ impl Corpora {
 }
 
 /// Name in `bin` of the file that layer `depth` of the deep chain adds.
-pub fn deep_file(depth: u32) -> String {
+pub(crate) fn deep_file(depth: u32) -> String {
     format!("tool-{depth:03}")
 }
 
@@ -141,7 +156,13 @@ pub fn deep_file(depth: u32) -> String {
 fn pack(directory: &Path, tar: &Path) -> Result<()> {
     Tool::new("tar")
         .args(["--format=posix", "--xattrs", "--xattrs-include=*", "--acls"])
-        .args(["--sort=name", "--numeric-owner", "--one-file-system", "-c", "-f"])
+        .args([
+            "--sort=name",
+            "--numeric-owner",
+            "--one-file-system",
+            "-c",
+            "-f",
+        ])
         .arg(tar)
         .arg("-C")
         .arg(directory)
@@ -155,13 +176,22 @@ fn pack(directory: &Path, tar: &Path) -> Result<()> {
 pub(crate) fn extract(tar: &Path, directory: &Path) -> Result<()> {
     let empty = fs_err::read_dir(directory)?.next().is_none();
     if !empty {
-        let names = Tool::new("tar").arg("--quoting-style=literal").arg("-tf").arg(tar).run()?;
+        let names = Tool::new("tar")
+            .arg("--quoting-style=literal")
+            .arg("-tf")
+            .arg(tar)
+            .run()?;
         for name in names.lines() {
             obey_whiteout(directory, Path::new(name))?;
         }
     }
     Tool::new("tar")
-        .args(["--xattrs", "--xattrs-include=*", "--acls", "--numeric-owner"])
+        .args([
+            "--xattrs",
+            "--xattrs-include=*",
+            "--acls",
+            "--numeric-owner",
+        ])
         .args(["--exclude=.wh.*", "-x", "-p", "-f"])
         .arg(tar)
         .arg("-C")
@@ -171,11 +201,19 @@ pub(crate) fn extract(tar: &Path, directory: &Path) -> Result<()> {
 }
 
 fn obey_whiteout(root: &Path, entry: &Path) -> Result<()> {
-    let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = entry
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let Some(hidden) = name.strip_prefix(".wh.") else {
         return Ok(());
     };
-    if entry.is_absolute() || entry.components().any(|part| part == std::path::Component::ParentDir) {
+    if entry.is_absolute()
+        || entry
+            .components()
+            .any(|part| part == std::path::Component::ParentDir)
+    {
         bail!("the tar names a path outside: {}", entry.display());
     }
     let parent = root.join(entry.parent().unwrap_or(Path::new("")));

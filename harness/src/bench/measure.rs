@@ -18,7 +18,7 @@ enum Edge {
 
 /// A named stretch of a workload.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Phase {
+pub(crate) struct Phase {
     name: Cow<'static, str>,
     counted: Counted,
     edge: Edge,
@@ -26,7 +26,7 @@ pub struct Phase {
 
 impl Phase {
     /// A phase that counts, drained at its end.
-    pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn new(name: impl Into<Cow<'static, str>>) -> Self {
         Self {
             name: name.into(),
             counted: Counted::Yes,
@@ -36,14 +36,14 @@ impl Phase {
 
     /// The phase is shown beside the row's time.
     #[must_use]
-    pub fn aside(mut self) -> Self {
+    pub(crate) fn aside(mut self) -> Self {
         self.counted = Counted::Aside;
         self
     }
 
     /// What the phase leaves dirty stays so for the next one.
     #[must_use]
-    pub fn undrained(mut self) -> Self {
+    pub(crate) fn undrained(mut self) -> Self {
         self.edge = Edge::AsIs;
         self
     }
@@ -58,7 +58,7 @@ enum Mode<'a> {
 
 /// Records the phases of one sample.
 #[derive(Debug)]
-pub struct Recorder<'a> {
+pub(crate) struct Recorder<'a> {
     bed: &'a Bed,
     mode: Mode<'a>,
     phases: Vec<PhaseSample>,
@@ -67,17 +67,17 @@ pub struct Recorder<'a> {
 
 impl<'a> Recorder<'a> {
     /// Records times and device bytes.
-    pub fn timed(bed: &'a Bed) -> Self {
+    pub(crate) fn timed(bed: &'a Bed) -> Self {
         Self::with(bed, Mode::Timed)
     }
 
     /// Counts calls into the kernel in the phases that count, and times nothing.
-    pub fn counting(bed: &'a Bed, counter: &'a mut dyn SyscallCounter) -> Self {
+    pub(crate) fn counting(bed: &'a Bed, counter: &'a mut dyn SyscallCounter) -> Self {
         Self::with(bed, Mode::Counting(counter))
     }
 
     /// Runs the phases and records nothing: the first repetition where nothing can be counted.
-    pub fn dry(bed: &'a Bed) -> Self {
+    pub(crate) fn dry(bed: &'a Bed) -> Self {
         Self::with(bed, Mode::Dry)
     }
 
@@ -91,7 +91,7 @@ impl<'a> Recorder<'a> {
     }
 
     /// Runs `work` as `phase`; phases of one name are added up.
-    pub fn time<T>(&mut self, phase: &Phase, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub(crate) fn time<T>(&mut self, phase: &Phase, work: impl FnOnce() -> Result<T>) -> Result<T> {
         match &mut self.mode {
             Mode::Dry => work(),
             Mode::Counting(counter) => {
@@ -123,7 +123,10 @@ impl<'a> Recorder<'a> {
     }
 
     fn record(&mut self, phase: &Phase, [ns, drain_ns, bytes]: [u64; 3]) {
-        let known = self.phases.iter_mut().find(|known| known.name == phase.name);
+        let known = self
+            .phases
+            .iter_mut()
+            .find(|known| known.name == phase.name);
         if let Some(known) = known {
             known.ns += ns;
             known.drain_ns += drain_ns;
@@ -140,7 +143,7 @@ impl<'a> Recorder<'a> {
     }
 
     /// Begins the sample's phases with nothing dirty from what prepared it.
-    pub fn settle(&self) -> Result<()> {
+    pub(crate) fn settle(&self) -> Result<()> {
         match self.mode {
             Mode::Timed => self.bed.drain(),
             Mode::Counting(_) | Mode::Dry => Ok(()),
@@ -148,7 +151,7 @@ impl<'a> Recorder<'a> {
     }
 
     /// The phases in order of first appearance, and the counts.
-    pub fn finish(self) -> (Vec<PhaseSample>, SyscallCounts) {
+    pub(crate) fn finish(self) -> (Vec<PhaseSample>, SyscallCounts) {
         (self.phases, self.counts)
     }
 }

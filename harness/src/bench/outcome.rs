@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// Whether modification times of a tree were set on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Times {
+pub(crate) enum Times {
     /// They were, and count.
     Set,
     /// They are those of the run, and do not.
@@ -16,7 +16,7 @@ pub enum Times {
 
 /// What came out of a sample.
 #[derive(Clone, Debug)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// A tree.
     Tree {
         /// The tree as read back.
@@ -32,7 +32,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Reads the tree at `path`.
-    pub fn of_tree(path: &Path, times: Times) -> Result<Self> {
+    pub(crate) fn of_tree(path: &Path, times: Times) -> Result<Self> {
         Ok(Self::Tree {
             tree: Box::new(Tree::read(path)?),
             times,
@@ -40,7 +40,7 @@ impl Outcome {
     }
 
     /// The digest of all that counts.
-    pub fn digest(&self) -> String {
+    pub(crate) fn digest(&self) -> String {
         match self {
             Self::Tree {
                 tree,
@@ -53,11 +53,12 @@ impl Outcome {
     }
 
     /// How this differs from `expected`, in one line; none if it does not.
-    pub fn fault(&self, expected: &Self) -> Option<String> {
+    pub(crate) fn fault(&self, expected: &Self) -> Option<String> {
         match (self, expected) {
             (Self::Nothing, _) | (_, Self::Nothing) => None,
-            (Self::Stream(one), Self::Stream(two)) => (one != two)
-                .then(|| format!("the stream has the digest {one}, others gave {two}")),
+            (Self::Stream(one), Self::Stream(two)) => {
+                (one != two).then(|| format!("the stream has the digest {one}, others gave {two}"))
+            }
             (Self::Tree { tree, times }, Self::Tree { tree: other, .. }) => {
                 if self.digest() == expected.digest() {
                     return None;
@@ -70,7 +71,9 @@ impl Outcome {
                 Some(format!(
                     "{} differences to the plain directory: {}",
                     differences.len(),
-                    differences.first().map_or("order of link groups", String::as_str)
+                    differences
+                        .first()
+                        .map_or("order of link groups", String::as_str)
                 ))
             }
             _ => Some("the result is of another kind".to_owned()),
@@ -116,7 +119,12 @@ mod tests {
         assert!(read(Times::Set).fault(&set).unwrap().contains("`a`"));
         assert_eq!(read(Times::Natural).fault(&natural), None);
         fs_err::remove_file(directory.path().join("b")).unwrap();
-        assert!(read(Times::Natural).fault(&natural).unwrap().contains("`b`"));
+        assert!(
+            read(Times::Natural)
+                .fault(&natural)
+                .unwrap()
+                .contains("`b`")
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a run is asked to do: cells, rows, blocks, input, budget.
 
+use crate::workload::UserWorkload;
 use anyhow::{Result, bail, ensure};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,10 +31,10 @@ impl CellSpec {
     pub fn label(&self) -> String {
         let mut label = format!("{}:{}", self.driver, self.file_system);
         for (key, value) in &self.settings {
-            label.push_str(&format!(",{key}={value}"));
+            label.extend([",", key, "=", value]);
         }
         if self.durability != Durability::default() {
-            label.push_str(&format!(" ({})", self.durability.as_str()));
+            label.extend([" (", self.durability.as_str(), ")"]);
         }
         label
     }
@@ -146,6 +147,8 @@ pub struct BenchPlan {
     pub cells: Vec<CellSpec>,
     /// Names of workloads; none means all.
     pub workloads: Vec<String>,
+    /// The user's own workloads, run beside the suite's.
+    pub own: Vec<UserWorkload>,
     /// Blocks to run, at least [`MIN_BLOCKS`].
     pub blocks: u32,
     /// More blocks may follow, up to so many, while intervals are wide and the budget lasts.
@@ -176,6 +179,7 @@ impl BenchPlan {
         Self {
             cells,
             workloads: Vec::new(),
+            own: Vec::new(),
             blocks: MIN_BLOCKS,
             most_blocks: MIN_BLOCKS,
             seed: 1,
@@ -227,7 +231,13 @@ mod tests {
         let cell: CellSpec = "union:xfs,index=on,durability=volatile".parse().unwrap();
         assert_eq!(cell.label(), "union:xfs,index=on (volatile)");
         assert_eq!(cell.settings["index"], "on");
-        for wrong in ["union", ":ext4", "union:", "union:ext4,index", "a:b,durability=x"] {
+        for wrong in [
+            "union",
+            ":ext4",
+            "union:",
+            "union:ext4,index",
+            "a:b,durability=x",
+        ] {
             assert!(wrong.parse::<CellSpec>().is_err(), "{wrong}");
         }
     }
@@ -238,7 +248,12 @@ mod tests {
         let mut plan = BenchPlan::new(vec![cell.clone()], "/nowhere");
         plan.check().unwrap();
         plan.blocks = 9;
-        assert!(plan.check().unwrap_err().to_string().contains("at least 10"));
+        assert!(
+            plan.check()
+                .unwrap_err()
+                .to_string()
+                .contains("at least 10")
+        );
         let plan = BenchPlan::new(vec![cell.clone(), cell], "/nowhere");
         assert!(plan.check().unwrap_err().to_string().contains("twice"));
     }

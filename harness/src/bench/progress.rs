@@ -160,13 +160,16 @@ mod tests {
 
     #[test]
     fn a_line_tells_share_time_and_time_left() {
-        assert_eq!(line(&step()), "[ 25%] 21/84 1:05 3:15 left  apply on a cell");
+        assert_eq!(
+            line(&step()),
+            "[ 25%] 21/84 1:05 3:15 left  apply on a cell"
+        );
     }
 
     #[test]
     fn lines_hold_back_within_the_pause_and_notes_do_not() {
         let mut out = Vec::new();
-        let mut progress = Lines::new(&mut out, Duration::from_secs(3600));
+        let mut progress = Lines::new(&mut out, Duration::from_hours(1));
         progress.step(&step());
         progress.step(&step());
         progress.note("skipped: x");

@@ -4,7 +4,7 @@ use crate::seed::Seed;
 
 /// One sample to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Slot {
+pub(crate) struct Slot {
     /// Index of the cell.
     pub cell: usize,
     /// Index of the row (a workload in one cache state).
@@ -13,7 +13,7 @@ pub struct Slot {
 
 /// The order of all samples of a run, decided by its seed.
 #[derive(Clone, Debug)]
-pub struct Schedule {
+pub(crate) struct Schedule {
     seed: u64,
     cells: usize,
     rows: usize,
@@ -21,22 +21,19 @@ pub struct Schedule {
 
 impl Schedule {
     /// A schedule for so many cells and rows.
-    pub fn new(seed: u64, cells: usize, rows: usize) -> Self {
+    pub(crate) fn new(seed: u64, cells: usize, rows: usize) -> Self {
         Self { seed, cells, rows }
-    }
-
-    /// Samples of one block.
-    pub fn block_len(&self) -> usize {
-        self.cells * self.rows
     }
 
     /// The slots of block `number`, in the order to run them. A block's order does not depend on
     /// how many blocks there are.
-    pub fn block(&self, number: u32) -> Vec<Slot> {
+    pub(crate) fn block(&self, number: u32) -> Vec<Slot> {
         let mut slots: Vec<Slot> = (0..self.cells)
             .flat_map(|cell| (0..self.rows).map(move |row| Slot { cell, row }))
             .collect();
-        Seed(self.seed).generator(&format!("block {number}")).shuffle(&mut slots);
+        Seed(self.seed)
+            .generator(&format!("block {number}"))
+            .shuffle(&mut slots);
         slots
     }
 }

@@ -68,7 +68,7 @@ impl Bootstrap {
                 let resample: Vec<f64> = (0..values.len())
                     .map(|_| values[random.below(values.len())])
                     .collect();
-                median(&resample).expect("a resample is as long as the values, which are some")
+                median(&resample).unwrap_or(centre)
             })
             .collect();
         medians.sort_by(f64::total_cmp);

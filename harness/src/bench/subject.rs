@@ -14,7 +14,7 @@ use tokio::io::AsyncReadExt as _;
 /// The operations that workloads are made of, on a driver or on plain directories.
 ///
 /// A key or name is free text; a name once removed can be used again.
-pub trait Subject: std::fmt::Debug {
+pub(crate) trait Subject: std::fmt::Debug {
     /// Starts a writable tree on `parent` or on nothing.
     fn prepare(&self, key: &str, parent: Option<&str>) -> Result<()>;
     /// Makes the tree visible.
@@ -43,7 +43,7 @@ pub trait Subject: std::fmt::Debug {
 }
 
 /// Adds a frozen layer called `name` by edits of its mounted tree. Not timed.
-pub fn add_layer(
+pub(crate) fn add_layer(
     subject: &dyn Subject,
     parent: Option<&str>,
     name: &str,
@@ -60,7 +60,7 @@ pub fn add_layer(
 /// A visible tree; hidden again when dropped.
 #[derive(Debug)]
 #[must_use = "dropping it unmounts it"]
-pub enum Live {
+pub(crate) enum Live {
     /// A driver's mount.
     Mounted(Mounted),
     /// A bind mount of a plain directory.
@@ -69,7 +69,7 @@ pub enum Live {
 
 impl Live {
     /// Where to look.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         match self {
             Self::Mounted(mounted) => mounted.target(),
             Self::Bind(bind) => &bind.0,
@@ -77,7 +77,7 @@ impl Live {
     }
 
     /// Unmounts.
-    pub fn unmount(self) -> Result<()> {
+    pub(crate) fn unmount(self) -> Result<()> {
         match self {
             Self::Mounted(mounted) => Ok(mounted.unmount()?),
             Self::Bind(bind) => bind.unmount(),
@@ -87,11 +87,11 @@ impl Live {
 
 /// A bind mount; unmounts when dropped.
 #[derive(Debug)]
-pub struct BindMount(PathBuf);
+pub(crate) struct BindMount(PathBuf);
 
 impl BindMount {
     /// Shows `source` at `target`.
-    pub fn new(source: &Path, target: &Path) -> Result<Self> {
+    pub(crate) fn new(source: &Path, target: &Path) -> Result<Self> {
         rustix::mount::mount_bind(source, target)
             .with_context(|| format!("{} cannot be bound", source.display()))?;
         Ok(Self(target.to_owned()))
@@ -119,7 +119,7 @@ impl Drop for BindMount {
 
 /// A driver as a subject. Calls block on `runtime`, from outside it.
 #[derive(Debug)]
-pub struct DriverSubject {
+pub(crate) struct DriverSubject {
     driver: Arc<dyn StorageDriver>,
     runtime: tokio::runtime::Handle,
     target: PathBuf,
@@ -127,7 +127,7 @@ pub struct DriverSubject {
 
 impl DriverSubject {
     /// A subject that mounts on the existing directory `target`, one tree at a time.
-    pub fn new(
+    pub(crate) fn new(
         driver: Arc<dyn StorageDriver>,
         runtime: tokio::runtime::Handle,
         target: PathBuf,
@@ -140,12 +140,15 @@ impl DriverSubject {
     }
 
     /// The driver itself.
-    pub fn driver(&self) -> &Arc<dyn StorageDriver> {
+    pub(crate) fn driver(&self) -> &Arc<dyn StorageDriver> {
         &self.driver
     }
 
     /// Waits for one call of the driver.
-    pub fn wait<T>(&self, call: impl Future<Output = strata_driver::Result<T>>) -> Result<T> {
+    pub(crate) fn wait<T>(
+        &self,
+        call: impl Future<Output = strata_driver::Result<T>>,
+    ) -> Result<T> {
         self.runtime
             .block_on(call)
             .map_err(|error| anyhow::anyhow!("{error:?}"))
@@ -171,8 +174,7 @@ impl Subject for DriverSubject {
 
     fn mount(&self, key: &str) -> Result<Live> {
         let plan = self.wait(self.driver.mounts(&name(key)?))?;
-        let mounted =
-            mount(&plan, &self.target).map_err(|error| anyhow::anyhow!("{error:?}"))?;
+        let mounted = mount(&plan, &self.target).map_err(|error| anyhow::anyhow!("{error:?}"))?;
         Ok(Live::Mounted(mounted))
     }
 
@@ -227,7 +229,9 @@ impl Subject for DriverSubject {
 
     fn count(&self, prefix: &str) -> Result<u64> {
         let all = self.wait(self.driver.list())?;
-        let those = all.iter().filter(|known| known.name.as_str().starts_with(prefix));
+        let those = all
+            .iter()
+            .filter(|known| known.name.as_str().starts_with(prefix));
         Ok(those.count() as u64)
     }
 
@@ -245,7 +249,7 @@ impl Subject for DriverSubject {
 /// A plain directory keeps no history: a fork takes its parent's place by a rename, or, of a
 /// shared tree, is a symbolic link to it.
 #[derive(Debug)]
-pub struct PlainSubject {
+pub(crate) struct PlainSubject {
     trees: PathBuf,
     target: PathBuf,
     walked: AtomicU64,
@@ -253,7 +257,7 @@ pub struct PlainSubject {
 
 impl PlainSubject {
     /// Trees below the existing directory `trees`, shown at `target`.
-    pub fn new(trees: PathBuf, target: PathBuf) -> Self {
+    pub(crate) fn new(trees: PathBuf, target: PathBuf) -> Self {
         Self {
             trees,
             target,
@@ -320,7 +324,10 @@ impl Subject for PlainSubject {
 
     fn stage(&self, name: &str, copy: &str) -> Result<String> {
         let paths = [self.tree(name), self.tree(copy)];
-        super::command::Tool::new("cp").arg("-a").args(paths).run()?;
+        super::command::Tool::new("cp")
+            .arg("-a")
+            .args(paths)
+            .run()?;
         Ok(copy.to_owned())
     }
 

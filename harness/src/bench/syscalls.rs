@@ -21,7 +21,7 @@ pub(crate) const SYNCS: &[&str] = &[
 ];
 
 /// Something that counts the calls between its two ends.
-pub trait SyscallCounter: std::fmt::Debug {
+pub(crate) trait SyscallCounter: std::fmt::Debug {
     /// How it counts, for the report.
     fn method(&self) -> &str;
     /// Begins to count.
@@ -31,7 +31,7 @@ pub trait SyscallCounter: std::fmt::Debug {
 }
 
 /// The counter that works here, or why there is none. `scratch` receives strace's output.
-pub fn counter(scratch: &Path) -> Result<Box<dyn SyscallCounter>, String> {
+pub(crate) fn counter(scratch: &Path) -> Result<Box<dyn SyscallCounter>, String> {
     let tracefs = match tracefs::Tracefs::open(scratch) {
         Ok(counter) => return Ok(Box::new(counter)),
         Err(error) => format!("{error:#}"),

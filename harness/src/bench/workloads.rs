@@ -43,7 +43,7 @@ impl Cache {
 }
 
 /// One row of the table: a workload in one cache state.
-pub trait Workload: std::fmt::Debug {
+pub(crate) trait Workload: std::fmt::Debug {
     /// Name of the workload.
     fn name(&self) -> &str;
     /// Cache state of its samples.
@@ -63,14 +63,14 @@ pub trait Workload: std::fmt::Debug {
     fn label(&self) -> String {
         match self.cache() {
             Cache::Warm => self.name().to_owned(),
-            cold => format!("{} ({})", self.name(), cold.as_str()),
+            cold @ Cache::DentryCold => format!("{} ({})", self.name(), cold.as_str()),
         }
     }
 }
 
 /// What a sample works with.
 #[derive(Debug)]
-pub struct Run<'a, 'b> {
+pub(crate) struct Run<'a, 'b> {
     /// The driver or the plain directory.
     pub subject: &'a dyn Subject,
     /// The input of the run.
@@ -90,11 +90,19 @@ impl Run<'_, '_> {
     }
 
     /// Times `work` as the phase `name`.
-    fn time<T>(&mut self, name: &'static str, work: impl FnOnce(&dyn Subject) -> Result<T>) -> Result<T> {
+    fn time<T>(
+        &mut self,
+        name: &'static str,
+        work: impl FnOnce(&dyn Subject) -> Result<T>,
+    ) -> Result<T> {
         self.time_as(&Phase::new(name), work)
     }
 
-    fn time_as<T>(&mut self, phase: &Phase, work: impl FnOnce(&dyn Subject) -> Result<T>) -> Result<T> {
+    fn time_as<T>(
+        &mut self,
+        phase: &Phase,
+        work: impl FnOnce(&dyn Subject) -> Result<T>,
+    ) -> Result<T> {
         let subject = self.subject;
         self.recorder.time(phase, || work(subject))
     }
@@ -141,13 +149,38 @@ impl Run<'_, '_> {
 }
 
 /// The rows of a run: the suite's, as far as `names` wants them, and the user's own.
-pub fn rows(
+pub(crate) fn rows(
     names: &[String],
     profile: Profile,
     depth: u32,
     own: &[UserWorkload],
 ) -> Result<Vec<Box<dyn Workload>>> {
-    let mut all: Vec<Box<dyn Workload>> = vec![
+    let mut all = suite(profile, depth);
+    for workload in own {
+        if all.iter().any(|known| known.name() == workload.name) {
+            bail!(
+                "the workload {} has the name of one of the suite's",
+                workload.name
+            );
+        }
+        all.push(Box::new(user::Own::new(workload.clone())));
+    }
+    for name in names {
+        if !all.iter().any(|known| known.name() == name) {
+            let mut known: Vec<_> = all.iter().map(|row| row.name()).collect();
+            known.dedup();
+            bail!(
+                "no workload is called {name}; there are {}",
+                known.join(", ")
+            );
+        }
+    }
+    all.retain(|row| names.is_empty() || names.iter().any(|name| name == row.name()));
+    Ok(all)
+}
+
+fn suite(profile: Profile, depth: u32) -> Vec<Box<dyn Workload>> {
+    vec![
         Box::new(fork_empty::ForkEmpty),
         Box::new(mount_depth::MountDepth::new(depth)),
         Box::new(lookup_depth::LookupDepth::new(depth, Cache::Warm)),
@@ -160,20 +193,13 @@ pub fn rows(
         Box::new(build_chain::BuildChain::new(profile)),
         Box::new(mixed::Mixed::new(profile)),
         Box::new(apply::Apply),
-    ];
-    for workload in own {
-        if all.iter().any(|known| known.name() == workload.name) {
-            bail!("the workload {} has the name of one of the suite's", workload.name);
-        }
-        all.push(Box::new(user::Own::new(workload.clone())));
-    }
-    for name in names {
-        if !all.iter().any(|known| known.name() == name) {
-            let mut known: Vec<_> = all.iter().map(|row| row.name()).collect();
-            known.dedup();
-            bail!("no workload is called {name}; there are {}", known.join(", "));
-        }
-    }
-    all.retain(|row| names.is_empty() || names.iter().any(|name| name == row.name()));
-    Ok(all)
+    ]
+}
+
+/// Names of the suite's workloads, in the order of the table.
+pub fn workload_names() -> Vec<String> {
+    let rows = suite(Profile::Quick, 1);
+    let mut names: Vec<String> = rows.iter().map(|row| row.name().to_owned()).collect();
+    names.dedup();
+    names
 }

@@ -42,7 +42,11 @@ pub(super) fn make(root: &Path, seed: u64) -> Result<()> {
     }
     let mut left = BYTES;
     for number in 0..FILES {
-        let directory = if number < 120 { root.join("etc") } else { random.pick(&directories[1..]).clone() };
+        let directory = if number < 120 {
+            root.join("etc")
+        } else {
+            random.pick(&directories[1..]).clone()
+        };
         let path = directory.join(format!("f{number:04}"));
         let length = size(&mut random).min(left);
         left -= length;
@@ -55,7 +59,9 @@ pub(super) fn make(root: &Path, seed: u64) -> Result<()> {
         fs_err::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
         match number % 40 {
             0 => fs_err::hard_link(&path, path.with_extension("link"))?,
-            1..6 => fs_err::os::unix::fs::symlink(format!("f{number:04}"), path.with_extension("so"))?,
+            1..6 => {
+                fs_err::os::unix::fs::symlink(format!("f{number:04}"), path.with_extension("so"))?;
+            }
             6 => rustix::fs::lsetxattr(&path, c"user.origin", b"seeded", XattrFlags::empty())?,
             _ => {}
         }

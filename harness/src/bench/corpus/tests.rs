@@ -7,7 +7,7 @@ use crate::tree::Tree;
 
 #[test]
 fn seeded_tree_has_the_shape_of_a_distribution_and_repeats() {
-    let scratch = tempfile::tempdir().unwrap();
+    let scratch = tempfile::tempdir_in(crate::fixture::scratch_place()).unwrap();
     let (one, two) = (scratch.path().join("one"), scratch.path().join("two"));
     seeded::make(&one, 1).unwrap();
     seeded::make(&two, 1).unwrap();
@@ -28,12 +28,15 @@ fn seeded_tree_has_the_shape_of_a_distribution_and_repeats() {
     }
     let edited = Tree::read(&one).unwrap();
     assert_ne!(edited.digest(), tree.digest());
-    assert_eq!(edited.compare(&Tree::read(&two).unwrap()), Vec::<String>::new());
+    assert_eq!(
+        edited.compare(&Tree::read(&two).unwrap()),
+        Vec::<String>::new()
+    );
 }
 
 #[test]
 fn packed_and_extracted_tree_is_the_same_and_compressed_tars_are_read() {
-    let scratch = tempfile::tempdir().unwrap();
+    let scratch = tempfile::tempdir_in(crate::fixture::scratch_place()).unwrap();
     let (tree, copy) = (scratch.path().join("tree"), scratch.path().join("copy"));
     fs_err::create_dir_all(tree.join("d/e")).unwrap();
     fs_err::write(tree.join("d/file"), "content").unwrap();
@@ -51,12 +54,17 @@ fn packed_and_extracted_tree_is_the_same_and_compressed_tars_are_read() {
     fs_err::create_dir(&copy).unwrap();
     extract(&corpora.tars[0], &copy).unwrap();
     let expected = Outcome::of_tree(&tree, Times::Set).unwrap();
-    assert_eq!(Outcome::of_tree(&copy, Times::Set).unwrap().fault(&expected), None);
+    assert_eq!(
+        Outcome::of_tree(&copy, Times::Set)
+            .unwrap()
+            .fault(&expected),
+        None
+    );
 }
 
 #[test]
 fn extraction_obeys_whiteouts_and_opaque_marks() {
-    let scratch = tempfile::tempdir().unwrap();
+    let scratch = tempfile::tempdir_in(crate::fixture::scratch_place()).unwrap();
     let (layer, below) = (scratch.path().join("layer"), scratch.path().join("below"));
     for path in ["gone", "kept"] {
         fs_err::create_dir_all(below.join(path)).unwrap();

@@ -84,7 +84,8 @@ impl Drop for Strace {
     fn drop(&mut self) {
         if let Some(mut child) = self.running.take() {
             let id = rustix::process::Pid::from_child(&child);
-            drop(rustix::process::kill_process(id, rustix::process::Signal::INT)); // it ended
+            let told = rustix::process::kill_process(id, rustix::process::Signal::INT);
+            tracing::debug!(?told, "strace was stopped early");
             drop(child.wait()); // nobody is left to hear of it
         }
         drop(fs_err::remove_file(&self.table)); // the scratch directory goes as a whole

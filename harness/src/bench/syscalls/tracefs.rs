@@ -28,7 +28,10 @@ impl Drop for TraceMount {
     fn drop(&mut self) {
         if self.ours {
             let gone = rustix::mount::unmount(&self.path, UnmountFlags::DETACH);
-            if let Err(error) = gone.map_err(std::io::Error::from).and_then(|()| fs_err::remove_dir(&self.path)) {
+            if let Err(error) = gone
+                .map_err(std::io::Error::from)
+                .and_then(|()| fs_err::remove_dir(&self.path))
+            {
                 tracing::warn!("the tracing file system stays mounted: {error}");
             }
         }
@@ -86,9 +89,9 @@ impl Instance {
             .write_all(value.as_bytes())?)
     }
 
-    fn turn(&mut self, value: &[u8; 1]) -> Result<()> {
+    fn turn(&mut self, value: &str) -> Result<()> {
         let switch = self.switch.as_mut().expect("an instance keeps its switch");
-        Ok(switch.write_all(value)?)
+        Ok(switch.write_all(value.as_bytes())?)
     }
 
     /// Empties the buffers and follows all threads that this process has now.
@@ -111,10 +114,10 @@ impl Instance {
         for processor in fs_err::read_dir(self.path.join("per_cpu"))? {
             let text = fs_err::read_to_string(processor?.path().join("stats"))?;
             for line in text.lines() {
-                if let Some((key, value)) = line.split_once(':') {
-                    if matches!(key, "entries" | "overrun" | "dropped events") {
-                        total += value.trim().parse::<u64>()?;
-                    }
+                if let Some((key, value)) = line.split_once(':')
+                    && matches!(key, "entries" | "overrun" | "dropped events")
+                {
+                    total += value.trim().parse::<u64>()?;
                 }
             }
         }
@@ -173,13 +176,13 @@ impl SyscallCounter for Tracefs {
     fn begin(&mut self) -> Result<()> {
         self.syncs.ready()?;
         self.all.ready()?;
-        self.syncs.turn(b"1")?;
-        self.all.turn(b"1")
+        self.syncs.turn("1")?;
+        self.all.turn("1")
     }
 
     fn end(&mut self) -> Result<SyscallCounts> {
-        self.all.turn(b"0")?;
-        self.syncs.turn(b"0")?;
+        self.all.turn("0")?;
+        self.syncs.turn("0")?;
         // The call that turned it off was seen.
         let all = self.all.total()?.saturating_sub(1);
         let mut counts = SyscallCounts {

@@ -35,7 +35,9 @@ impl Workload for Apply {
         for (layer, tar) in corpora.tars.iter().enumerate() {
             let key = format!("{chain}-work");
             let parent = layer.checked_sub(1).map(name);
-            run.time("prepare", |subject| subject.prepare(&key, parent.as_deref()))?;
+            run.time("prepare", |subject| {
+                subject.prepare(&key, parent.as_deref())
+            })?;
             run.time("apply", |subject| subject.apply(&key, tar))?;
             run.time("commit", |subject| subject.commit(&key, &name(layer)))?;
         }

@@ -32,7 +32,10 @@ impl Mixed {
 
     fn edit(&self, root: &Path, layer: u32, random: &mut Generator) -> Result<()> {
         for number in 0..CREATED {
-            fs_err::write(root.join(format!("{layer}-{number}")), random.bytes(self.size))?;
+            fs_err::write(
+                root.join(format!("{layer}-{number}")),
+                random.bytes(self.size),
+            )?;
         }
         let Some(below) = layer.checked_sub(1) else {
             return Ok(());
@@ -42,7 +45,9 @@ impl Mixed {
             let file = fs_err::OpenOptions::new().write(true).open(path)?;
             file.file().write_all_at(b"edit", self.size as u64 / 2)?;
         }
-        Ok(fs_err::remove_file(root.join(format!("{below}-{CHANGED}")))?)
+        Ok(fs_err::remove_file(
+            root.join(format!("{below}-{CHANGED}")),
+        )?)
     }
 }
 
@@ -71,7 +76,9 @@ impl Workload for Mixed {
         run.recorder.settle()?;
         for layer in 0..LAYERS {
             let key = format!("{chain}-work");
-            run.time("prepare", |subject| subject.prepare(&key, parent.as_deref()))?;
+            run.time("prepare", |subject| {
+                subject.prepare(&key, parent.as_deref())
+            })?;
             let live = run.time("mount", |subject| subject.mount(&key))?;
             run.time("write", |_| self.edit(live.path(), layer, &mut random))?;
             run.time("unmount", |_| live.unmount())?;

@@ -22,7 +22,10 @@ impl MountDepth {
     }
 
     fn depths(&self) -> impl Iterator<Item = u32> {
-        DEPTHS.iter().copied().filter(move |depth| *depth <= self.deepest)
+        DEPTHS
+            .iter()
+            .copied()
+            .filter(move |depth| *depth <= self.deepest)
     }
 
     fn key(depth: u32) -> String {
@@ -47,7 +50,11 @@ impl Workload for MountDepth {
         for depth in self.depths() {
             // A plain directory has one tree, not one per depth.
             let name = format!("{DEEP}-{depth}");
-            let parent = if subject.count(&name)? > 0 { name } else { format!("{DEEP}-{}", self.deepest) };
+            let parent = if subject.count(&name)? > 0 {
+                name
+            } else {
+                format!("{DEEP}-{}", self.deepest)
+            };
             subject.prepare(&Self::key(depth), Some(&parent))?;
         }
         Ok(())

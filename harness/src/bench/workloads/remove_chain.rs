@@ -56,7 +56,9 @@ impl Workload for RemoveChain {
         }
         run.recorder.settle()?;
         run.time("remove", |subject| {
-            (0..self.layers).rev().try_for_each(|layer| subject.remove(&name(layer)))
+            (0..self.layers)
+                .rev()
+                .try_for_each(|layer| subject.remove(&name(layer)))
         })?;
         run.time("reclaim", |subject| subject.reclaim())?;
         let left = run.subject.count(&chain)?;

@@ -42,7 +42,9 @@ impl Workload for Own {
         run.recorder.settle()?;
         for (number, layer) in self.0.layers.iter().enumerate() {
             let key = format!("{chain}-work");
-            run.time("prepare", |subject| subject.prepare(&key, parent.as_deref()))?;
+            run.time("prepare", |subject| {
+                subject.prepare(&key, parent.as_deref())
+            })?;
             let live = run.time("mount", |subject| subject.mount(&key))?;
             run.time("write", |_| {
                 run_layer(layer, fs_err::File::open(live.path())?.file(), seed)

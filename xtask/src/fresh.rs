@@ -21,10 +21,12 @@ pub(crate) struct Fresh {
 
 /// Outlives an interrupt to remove the directory, and passes the exit code on. The mounts are in
 /// the namespace of what it starts, so there is nothing of the host's below the directory here.
+/// If this is killed, so is all that it started.
 const AROUND: &str = r#"
 trap : INT TERM HUP
 status=0
-unshare --mount --propagation private --pid --fork --kill-child -- \
+setpriv --pdeathsig KILL \
+    unshare --mount --propagation private --pid --fork --kill-child -- \
     sh -euc "$SCRIPT" fresh "$@" || status=$?
 rm -rf --one-file-system -- "$DIRECTORY"
 exit "$status"

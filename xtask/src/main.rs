@@ -11,6 +11,7 @@ mod exit;
 mod flags;
 mod fresh;
 mod mirror;
+mod quiet;
 mod rootfs;
 mod setup;
 mod soak;

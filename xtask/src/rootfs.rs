@@ -4,15 +4,16 @@
 //! `package.tar`, what installing one package changed in it, with whiteouts as `.wh.NAME`.
 
 use crate::exit::Stop;
+use crate::quiet::run_silently;
 use crate::{mirror, setup};
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use xshell::{Cmd, Shell, cmd};
+use xshell::{Shell, cmd};
 
 /// Small, and yet of the shape of real layers: a dozen directories, some 700 files, byte code.
 const PACKAGE: &str = "python3-minimal";
@@ -98,13 +99,22 @@ pub(crate) fn ensure(sh: &Shell) -> anyhow::Result<Layers> {
     eprintln!("making the Debian root file system (once, one to three minutes)");
     let start = Instant::now();
     let (itself, directory) = (std::env::current_exe()?, &scratch.0);
+    // A process namespace ends with its first process, and that one ends with us: a build never
+    // outlives the lock.
     cmd!(
         sh,
-        "unshare --mount --propagation private -- {itself} rootfs --build {directory}"
+        "setpriv --pdeathsig KILL unshare --mount --propagation private --pid --fork"
     )
+    .args(["--kill-child", "--"])
+    .args([
+        itself.as_os_str(),
+        "rootfs".as_ref(),
+        "--build".as_ref(),
+        directory.as_os_str(),
+    ])
     .quiet()
     .run()
-    .context("it could not be made")?;
+    .map_err(|_| anyhow!("it could not be made, as said above"))?;
     let finished = scratch.0.join("layers");
     let layers = layers_in(&finished).context("the build left no layers")?;
     for file in [&layers.base, &layers.package] {
@@ -260,24 +270,6 @@ fn pack(sh: &Shell, tree: &Path, file: &Path, what: &[&str]) -> anyhow::Result<(
     .quiet()
     .run()?;
     Ok(())
-}
-
-/// Runs a talkative command, and shows the end of what it said only if it fails.
-fn run_silently(command: Cmd<'_>) -> anyhow::Result<()> {
-    let line = command.to_string();
-    let output = command.quiet().ignore_status().output()?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    let lines: Vec<&str> = said.lines().collect();
-    let end = &lines[lines.len().saturating_sub(15)..];
-    bail!(
-        "`{line}` ended with {}:\n  {}",
-        output.status,
-        end.join("\n  ")
-    );
 }
 
 /// Bytes of memory that can be had without swapping; 0 if that is unknown.

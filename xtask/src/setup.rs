@@ -3,6 +3,7 @@
 //! Each need is probed by running the program, never by asking the package database: a program
 //! may come from elsewhere, and an installed package may be broken.
 
+use crate::quiet::run_silently;
 use std::io::{IsTerminal, Write};
 use std::os::unix::fs::MetadataExt;
 use xshell::{Shell, cmd};
@@ -183,18 +184,12 @@ fn confirmed(packages: &[&str]) -> anyhow::Result<bool> {
 
 fn install(sh: &Shell, packages: &[&str]) -> anyhow::Result<()> {
     let _frontend = sh.push_env("DEBIAN_FRONTEND", "noninteractive");
-    cmd!(sh, "apt-get -q update")
-        .quiet()
-        .ignore_stdout()
-        .run()?;
-    cmd!(
+    eprintln!("installing {}", packages.join(" "));
+    run_silently(cmd!(sh, "apt-get -q update"))?;
+    run_silently(cmd!(
         sh,
         "apt-get -qy --no-install-recommends install {packages...}"
-    )
-    .quiet()
-    .ignore_stdout()
-    .run()?;
-    Ok(())
+    ))
 }
 
 fn line_to_type(packages: &[&str]) -> String {

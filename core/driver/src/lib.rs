@@ -38,6 +38,7 @@ mod undo;
 pub use apply::apply;
 pub use blocking::blocking;
 pub use capability::{Capabilities, Capability, CapabilitySet, Limits, Quirk, QuirkSet};
+pub use checked::{CapabilityOverrides, Checked, OVERRIDES_VARIABLE};
 pub use counters::Counters;
 pub use driver::StorageDriver;
 pub use error::{BoxError, Error, ErrorKind, Result};

@@ -10,6 +10,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Barrier;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -18,6 +19,7 @@ use strata_sys::loopdev::{self, LoopDevice, LoopOptions};
 use strata_sys::mount::{
     self, DetachedMount, FsContext, MountAttributes, MountClassic, MountFlags, UnmountFlags,
 };
+use strata_sys::mountinfo;
 use strata_sys::namespace::{run_in_directory, run_in_private_namespace};
 use strata_sys::statmount::{
     UniqueMountId, listmount, mount_id, mount_id_of, mount_namespace_id, statmount,
@@ -53,6 +55,27 @@ fn image(directory: &Path) -> PathBuf {
         .set_len(16 << 20)
         .unwrap();
     path
+}
+
+/// The devices that `image` is attached to.
+fn devices(image: &Path) -> Vec<PathBuf> {
+    let all = loopdev::attached().unwrap().into_iter();
+    all.filter(|(_, file)| file == image)
+        .map(|(device, _)| device)
+        .collect()
+}
+
+/// Others (udev) may look into a new device and so put off its end for a moment.
+fn wait_until_detached(image: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !devices(image).is_empty() {
+        assert!(
+            Instant::now() < deadline,
+            "{:?} stay attached",
+            devices(image)
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 fn ext4_image(directory: &Path) -> PathBuf {
@@ -136,12 +159,7 @@ fn ext4_on_a_loop_device_from_attach_to_unmount() {
         mount::unmount(&target, UnmountFlags::empty()).unwrap();
         assert_eq!(statmount(id, None).unwrap(), None);
         device.detach().unwrap();
-        assert!(
-            !loopdev::attached()
-                .unwrap()
-                .iter()
-                .any(|(_, file)| *file == image)
-        );
+        wait_until_detached(&image);
     });
 }
 
@@ -152,21 +170,15 @@ fn loop_devices_are_released_adopted_and_leaked() {
     }
     let directory = TempDir::new().unwrap();
     let image = image(directory.path());
-    let devices = || {
-        let all = loopdev::attached().unwrap().into_iter();
-        all.filter(|(_, file)| *file == image)
-            .map(|(device, _)| device)
-            .collect::<Vec<_>>()
-    };
     drop(LoopDevice::attach(&image, LoopOptions::default()).unwrap());
-    assert_eq!(devices(), Vec::<PathBuf>::new(), "dropped");
+    wait_until_detached(&image);
 
     let path = LoopDevice::attach(&image, LoopOptions::default())
         .unwrap()
         .leak();
-    assert_eq!(devices(), std::slice::from_ref(&path), "leaked");
+    assert_eq!(devices(&image), std::slice::from_ref(&path), "leaked");
     LoopDevice::adopt(&path).unwrap().detach().unwrap();
-    assert_eq!(devices(), Vec::<PathBuf>::new(), "adopted and detached");
+    wait_until_detached(&image);
 
     // Somebody else may have taken the device by now, but this is none of theirs.
     let error = LoopDevice::adopt(&directory.path().join("image")).unwrap_err();
@@ -393,6 +405,15 @@ fn private_namespaces_keep_mounts_in_even_below_shared_ones() {
             inside.join().unwrap()
         });
         assert!(!seen, "mounted outside, seen inside");
+        let points: Vec<PathBuf> = mountinfo::mounts()
+            .unwrap()
+            .into_iter()
+            .map(|mount| mount.mount_point)
+            .collect();
+        assert!(
+            points.contains(&outer) && !points.contains(&inner),
+            "{points:?}"
+        );
     });
 }
 

@@ -1,5 +1,7 @@
 //! How "hide what lies below" is stored: the one thing in which drivers differ when they apply.
 
+use super::attributes::read_xattrs;
+use super::error::Step as _;
 use crate::error::Result;
 use std::os::fd::BorrowedFd;
 
@@ -64,6 +66,20 @@ pub struct DirectoryAttributes {
     pub mtime: (i64, u32),
     /// Extended attributes that layers carry, ACLs among them, name and value.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl DirectoryAttributes {
+    /// Reads them from an open directory (not one opened with `O_PATH`).
+    pub fn read(directory: BorrowedFd<'_>) -> Result<Self> {
+        let stat = rustix::fs::fstat(directory).step("cannot read a directory's attributes")?;
+        Ok(Self {
+            mode: stat.st_mode & 0o7777,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            mtime: (stat.st_mtime, stat.st_mtime_nsec as u32),
+            xattrs: read_xattrs(directory)?,
+        })
+    }
 }
 
 /// The root is the whole tree: there is nothing below, and removing hides.

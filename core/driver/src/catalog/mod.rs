@@ -25,6 +25,7 @@ use crate::options::Durability;
 use crate::snapshot::{Labels, SnapshotKind};
 use database::{Database, Fault, Sync};
 use holder::Holder;
+use rusqlite::Connection;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -108,13 +109,7 @@ impl Catalog {
     ) -> Result<Draft> {
         let holder = self.holder()?;
         self.database.write("prepare", Sync::Later, |connection| {
-            if let Some(row) = query::by_name(connection, key)? {
-                // A creator that died keeps no name; its remains go with the next reclaim.
-                if row.state != State::Creating || !self.is_abandoned(&row)? {
-                    return Err(taken("key", key));
-                }
-                query::mark_removing(connection, row.id, row.holder.as_deref().unwrap_or(""))?;
-            }
+            self.refuse_taken(connection, "key", key)?;
             let parent = parent
                 .map(|name| query::parent(connection, name))
                 .transpose()?
@@ -140,12 +135,7 @@ impl Catalog {
     /// Makes a created snapshot true: the commit point of prepare and view.
     pub fn finish_create(&self, id: SnapshotId) -> Result<()> {
         self.database.write("prepare", Sync::Now, |connection| {
-            let changed = connection
-                .prepare_cached(
-                    "UPDATE snapshot SET state = 2, holder = NULL WHERE id = ?1 AND state = 1",
-                )?
-                .execute([id.0])?;
-            if changed == 1 {
+            if query::mark_ready(connection, id)? {
                 return Ok(());
             }
             Err(not_in_state(id, "it is not being created"))
@@ -167,7 +157,7 @@ impl Catalog {
     /// [`ErrorKind::InvalidState`] for a snapshot that has a parent. Gives the row as it is now.
     pub fn commit(&self, commit: &CommitRow<'_>) -> Result<Row> {
         self.database.write("commit", Sync::Now, |connection| {
-            let mut row = query::ready(connection, commit.key)?;
+            let mut row = query::get(connection, commit.key)?;
             if row.kind != SnapshotKind::Active {
                 return Err(refused(
                     ErrorKind::InvalidState,
@@ -186,13 +176,7 @@ impl Catalog {
                 row.parent = Some(query::parent(connection, name)?.id);
                 row.parent_name = Some(name.clone());
             }
-            // A name that a dead creator reserved is no obstacle.
-            if let Some(other) = query::by_name(connection, commit.name)? {
-                if other.state != State::Creating || !self.is_abandoned(&other)? {
-                    return Err(taken("name", commit.name));
-                }
-                query::mark_removing(connection, other.id, other.holder.as_deref().unwrap_or(""))?;
-            }
+            self.refuse_taken(connection, "name", commit.name)?;
             let now = query::now_ms();
             connection
                 .prepare_cached(
@@ -225,7 +209,7 @@ impl Catalog {
     pub fn begin_remove(&self, name: &SnapshotName) -> Result<Row> {
         let holder = self.holder()?;
         self.database.write("remove", Sync::Now, |connection| {
-            let row = query::ready(connection, name)?;
+            let row = query::get(connection, name)?;
             if let Some(child) = query::a_child(connection, row.id)? {
                 return Err(Fault::Refused(
                     Error::new(ErrorKind::InUse, "remove")
@@ -247,13 +231,13 @@ impl Catalog {
     /// The snapshot of that name, or [`ErrorKind::NotFound`].
     pub fn get(&self, name: &SnapshotName) -> Result<Row> {
         self.database
-            .query("stat", |connection| query::ready(connection, name))
+            .query("stat", |connection| query::get(connection, name))
     }
 
     /// The snapshot of that name and its parents, nearest first, itself included.
     pub fn chain(&self, name: &SnapshotName) -> Result<Vec<SnapshotId>> {
         self.database.read("read chain", |connection| {
-            let row = query::ready(connection, name)?;
+            let row = query::get(connection, name)?;
             query::chain(connection, row.id)
         })
     }
@@ -270,7 +254,7 @@ impl Catalog {
             let changed = connection
                 .prepare_cached(
                     "UPDATE snapshot SET labels = ?2, updated_ms = max(?3, created_ms) \
-                     WHERE name = ?1 AND state = 2",
+                     WHERE name = ?1",
                 )?
                 .execute((name.as_str(), query::labels_text(labels), query::now_ms()))?;
             if changed == 1 {
@@ -317,6 +301,31 @@ impl Catalog {
         Ok(self.holder.get_or_init(|| new).name())
     }
 
+    /// A name that a creator reserved and died with is free: its remains, now nameless, go with
+    /// the next reclaim.
+    fn refuse_taken(
+        &self,
+        connection: &Connection,
+        what: &'static str,
+        name: &SnapshotName,
+    ) -> Result<(), Fault> {
+        let taken = || {
+            let error = Error::new(ErrorKind::AlreadyExists, "catalogue").with(what, name);
+            Err(Fault::Refused(error))
+        };
+        if query::find(connection, name)?.is_some() {
+            return taken();
+        }
+        match query::find_creating(connection, name)? {
+            None => Ok(()),
+            Some(row) if self.is_abandoned(&row)? => {
+                let dead = row.holder.as_deref().unwrap_or_default();
+                Ok(query::mark_removing(connection, row.id, dead)?)
+            }
+            Some(_) => taken(),
+        }
+    }
+
     fn is_abandoned(&self, row: &Row) -> Result<bool> {
         match row.holder.as_deref() {
             Some(name) if self.holder.get().is_some_and(|own| own.name() == name) => Ok(false),
@@ -334,10 +343,6 @@ impl Catalog {
                 Ok(())
             })
     }
-}
-
-fn taken(what: &'static str, name: &SnapshotName) -> Fault {
-    Fault::Refused(Error::new(ErrorKind::AlreadyExists, "catalogue").with(what, name))
 }
 
 fn refused(kind: ErrorKind, why: String, (what, name): (&'static str, &SnapshotName)) -> Fault {

@@ -30,7 +30,7 @@ impl ProcessId {
     }
 }
 
-/// Field 22 of proc_pid_stat(5); the name in field 2 may hold spaces and parentheses.
+/// Field 22 of `proc_pid_stat(5)`; the name in field 2 may hold spaces and parentheses.
 fn start_time(pid: i32) -> Option<u64> {
     let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, behind_name) = stat.rsplit_once(") ")?;
@@ -215,24 +215,11 @@ fn is_own(namespace: MountNamespaceId) -> Result<bool> {
 
 /// Whether anything is mounted on `target` in this namespace, from the mount table.
 fn seen_at(target: &Path) -> Result<Option<bool>> {
-    let table = fs_err::read("/proc/thread-self/mountinfo")
-        .map_err(|error| Error::io("read mount table", error))?;
-    let wanted = escaped_for_table(target);
-    Ok(Some(table.split(|byte| *byte == b'\n').any(|line| {
-        line.split(|byte| *byte == b' ').nth(4) == Some(wanted.as_slice())
+    let table = crate::mount::table()?;
+    let wanted = crate::mount::escaped_for_table(target);
+    Ok(Some(table.lines().any(|line| {
+        line.split(' ').nth(4) == Some(wanted.as_str())
     })))
-}
-
-/// proc_pid_mountinfo(5): space, tab, newline and backslash are octal escapes.
-fn escaped_for_table(path: &Path) -> Vec<u8> {
-    let mut text = Vec::new();
-    for byte in path.as_os_str().as_bytes() {
-        match byte {
-            b' ' | b'\t' | b'\n' | b'\\' => text.extend(format!("\\{byte:03o}").bytes()),
-            _ => text.push(*byte),
-        }
-    }
-    text
 }
 
 fn rows(

@@ -19,6 +19,9 @@ macro_rules! select_rows {
     };
 }
 
+/// What stands before the name of a snapshot that is being made.
+const RESERVED: char = '\u{1}';
+
 /// Longest chain that is believed; a longer one is a loop.
 const LONGEST_CHAIN: usize = 100_000;
 
@@ -57,7 +60,7 @@ pub(super) fn insert(connection: &Connection, new: &NewRow<'_>) -> rusqlite::Res
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7)",
         )?
         .insert((
-            new.name.as_str(),
+            reserved(new.name),
             kind_number(new.kind),
             state_number(State::Creating),
             new.parent.map(|parent| parent.0),
@@ -68,34 +71,42 @@ pub(super) fn insert(connection: &Connection, new: &NewRow<'_>) -> rusqlite::Res
         .map(SnapshotId)
 }
 
-/// The row that has `name`, in any state.
-pub(super) fn by_name(connection: &Connection, name: &SnapshotName) -> Result<Option<Row>, Fault> {
+/// The snapshot called `name`, if it exists.
+pub(super) fn find(connection: &Connection, name: &SnapshotName) -> Result<Option<Row>, Fault> {
+    find_exactly(connection, name.as_str())
+}
+
+/// The row that is being made under `name`.
+pub(super) fn find_creating(
+    connection: &Connection,
+    name: &SnapshotName,
+) -> Result<Option<Row>, Fault> {
+    find_exactly(connection, &reserved(name))
+}
+
+fn find_exactly(connection: &Connection, name: &str) -> Result<Option<Row>, Fault> {
     let row = connection
         .prepare_cached(select_rows!("WHERE s.name = ?1"))?
-        .query_row([name.as_str()], read_row)
+        .query_row([name], read_row)
         .optional()?;
     Ok(row)
 }
 
-/// The snapshot called `name`, if it exists for others than its creator.
-pub(super) fn ready(connection: &Connection, name: &SnapshotName) -> Result<Row, Fault> {
-    match by_name(connection, name)? {
-        Some(row) if row.state == State::Ready => Ok(row),
-        _ => Err(Fault::Refused(
-            Error::new(ErrorKind::NotFound, "catalogue").with("name", name),
-        )),
-    }
+/// The snapshot called `name`, or `NotFound`.
+pub(super) fn get(connection: &Connection, name: &SnapshotName) -> Result<Row, Fault> {
+    find(connection, name)?.ok_or_else(|| {
+        Fault::Refused(Error::new(ErrorKind::NotFound, "catalogue").with("name", name))
+    })
 }
 
 /// The committed snapshot called `name`, as a parent.
 pub(super) fn parent(connection: &Connection, name: &SnapshotName) -> Result<Row, Fault> {
-    let row = ready(connection, name).map_err(|fault| match fault {
-        Fault::Refused(_) => Fault::Refused(
+    let row = find(connection, name)?.ok_or_else(|| {
+        Fault::Refused(
             Error::new(ErrorKind::NotFound, "catalogue")
                 .because("no such parent")
                 .with("parent", name),
-        ),
-        sql @ Fault::Sql(_) => sql,
+        )
     })?;
     if row.kind == SnapshotKind::Committed {
         return Ok(row);
@@ -139,7 +150,10 @@ pub(super) fn chain(connection: &Connection, first: SnapshotId) -> Result<Vec<Sn
 pub(super) fn a_child(connection: &Connection, id: SnapshotId) -> rusqlite::Result<Option<String>> {
     connection
         .prepare_cached("SELECT name FROM snapshot WHERE parent = ?1 AND name IS NOT NULL LIMIT 1")?
-        .query_row([id.0], |row| row.get(0))
+        .query_row([id.0], |row| {
+            let name: String = row.get(0)?;
+            Ok(name.trim_start_matches(RESERVED).to_owned())
+        })
         .optional()
 }
 
@@ -152,7 +166,9 @@ pub(super) fn list(connection: &Connection) -> rusqlite::Result<Vec<Row>> {
 
 pub(super) fn unfinished(connection: &Connection) -> rusqlite::Result<Vec<Row>> {
     connection
-        .prepare_cached(select_rows!("WHERE s.state <> 2 ORDER BY s.id"))?
+        .prepare_cached(select_rows!(
+            "WHERE s.name IS NULL OR s.name < char(2) ORDER BY s.id"
+        ))?
         .query_map([], read_row)?
         .collect()
 }
@@ -162,6 +178,17 @@ pub(super) fn ids(connection: &Connection) -> rusqlite::Result<Vec<SnapshotId>> 
         .prepare_cached("SELECT id FROM snapshot")?
         .query_map([], |row| row.get(0).map(SnapshotId))?
         .collect()
+}
+
+/// Gives a created row its name.
+pub(super) fn mark_ready(connection: &Connection, id: SnapshotId) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(
+            "UPDATE snapshot SET state = 2, name = substr(name, 2), holder = NULL \
+             WHERE id = ?1 AND state = 1",
+        )?
+        .execute([id.0])
+        .map(|changed| changed == 1)
 }
 
 /// Takes the name and marks the row for deletion by `holder`.
@@ -197,9 +224,16 @@ fn read_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
 }
 
 fn name_at(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Option<SnapshotName>> {
-    row.get::<_, Option<String>>(column)?
-        .map(|name| SnapshotName::new(name).map_err(|error| broken(column, error)))
-        .transpose()
+    let Some(text) = row.get_ref(column)?.as_str_or_null()? else {
+        return Ok(None);
+    };
+    SnapshotName::new(text.strip_prefix(RESERVED).unwrap_or(text))
+        .map(Some)
+        .map_err(|error| broken(column, error))
+}
+
+fn reserved(name: &SnapshotName) -> String {
+    format!("{RESERVED}{name}")
 }
 
 fn broken(

@@ -129,7 +129,7 @@ pub enum Leftovers {
 pub struct ProcessId {
     /// Process id in this process's namespace.
     pub pid: i32,
-    /// Start time in clock ticks since boot, field 22 of proc_pid_stat(5).
+    /// Start time in clock ticks since boot, field 22 of `proc_pid_stat(5)`.
     pub started: u64,
 }
 

@@ -1,8 +1,11 @@
 //! Tables, versions, and making or recognising a root.
 //!
-//! `snapshot.name` is NULL once a snapshot is being removed, so that its name is free while its
-//! number lives. `parent` is no foreign key: a row that is being removed may outlive its parent's.
-//! Only rows that are not `Ready` stand in the index of states, so that it stays tiny.
+//! `snapshot.name` tells the state as well, so that one index finds both names and what is
+//! unfinished: a name as it is for a snapshot that exists, with U+0001 in front (no name begins
+//! so) while it is being made, NULL once it is being removed. `parent` is no foreign key: a row
+//! that is being removed may outlive its parent's.
+//!
+//! Pages are small, since an operation writes a few bytes on several of them.
 
 use super::database::{Database, Fault, Missing, Sync, explain};
 use super::{CatalogOptions, query};
@@ -28,6 +31,9 @@ const DRIVER: &str = "driver";
 /// Keys that a driver records itself get this prefix.
 pub(super) const OPTION_PREFIX: &str = "option.";
 
+/// Set before anything is written.
+const PAGES: &str = "PRAGMA page_size=1024";
+
 const TABLES: &str = "
 CREATE TABLE meta (
     key TEXT PRIMARY KEY,
@@ -45,7 +51,6 @@ CREATE TABLE snapshot (
     holder TEXT
 ) STRICT;
 CREATE INDEX snapshot_by_parent ON snapshot (parent) WHERE parent IS NOT NULL;
-CREATE INDEX snapshot_unfinished ON snapshot (state) WHERE state <> 2;
 CREATE TABLE mount (
     number INTEGER PRIMARY KEY,
     snapshot INTEGER NOT NULL,
@@ -140,6 +145,7 @@ fn create(root: &Path, options: &CatalogOptions<'_>) -> Result<Database> {
         Ok(()) | Err(_) => {}
     }
     database.query(OPERATION, |connection| {
+        connection.execute_batch(PAGES)?;
         let mode: String = connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0))?;
         if mode == "wal" {
             return Ok(());

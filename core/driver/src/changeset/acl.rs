@@ -139,6 +139,8 @@ mod tests {
         );
         let value = star.unwrap().unwrap();
         assert_eq!(numeric.unwrap().unwrap(), value);
+        let shuffled = from_text(b"o::---,m::r-x,u:500:r-x,g::r-x,u::rwx");
+        assert_eq!(shuffled.unwrap().unwrap(), value);
         assert_eq!(
             hex::encode(value),
             "02000000\

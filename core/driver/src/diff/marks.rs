@@ -1,8 +1,11 @@
 //! How a union driver marks deletions in its upper directory.
 
-use crate::error::Result;
-use rustix::fs::{FileType, Stat};
-use std::ffi::CStr;
+use super::same::Step;
+use crate::error::{Error, Result};
+use crate::tree::inode::Inode;
+use rustix::fs::{AtFlags, FileType, Stat};
+use rustix::io::Errno;
+use std::ffi::{CStr, CString};
 use std::os::fd::BorrowedFd;
 
 /// What a name in a union's upper directory means.
@@ -15,7 +18,7 @@ pub enum Mark {
     /// The lower tree's thing of the same name is gone.
     Whiteout,
     /// The lower tree's thing of this other name is gone (aufs: `.wh.NAME`).
-    WhiteoutOf(Vec<u8>),
+    WhiteoutOf(CString),
     /// A record of the driver's own.
     Hidden,
     /// What the union shows here is not all in the upper directory: data or a directory's contents
@@ -31,7 +34,7 @@ pub trait Marks: Sync {
 }
 
 /// One name of an upper directory.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct UpperEntry<'a> {
     pub(super) directory: BorrowedFd<'a>,
     pub(super) name: &'a CStr,
@@ -51,10 +54,8 @@ impl UpperEntry<'_> {
 
     /// Major and minor number, of a device.
     pub fn device(&self) -> (u32, u32) {
-        (
-            rustix::fs::major(self.stat.st_rdev),
-            rustix::fs::minor(self.stat.st_rdev),
-        )
+        let device = self.stat.st_rdev;
+        (rustix::fs::major(device), rustix::fs::minor(device))
     }
 
     /// Size in bytes.
@@ -62,13 +63,47 @@ impl UpperEntry<'_> {
         self.stat.st_size.unsigned_abs()
     }
 
-    /// The value of an extended attribute of it.
+    /// The value of an extended attribute of it; none where the file system has none either.
     pub fn xattr(&self, name: &CStr) -> Result<Option<Vec<u8>>> {
-        todo!()
+        let inode = if self.name.is_empty() {
+            Inode::Open(self.directory)
+        } else {
+            Inode::Named(self.directory, self.name)
+        };
+        let mut value = Vec::new();
+        match inode.get_into(name, &mut value) {
+            Ok(there) => Ok(there.then_some(value)),
+            Err(Errno::OPNOTSUPP) => Ok(None),
+            Err(errno) => Err(self.error("read a mark", errno)),
+        }
     }
 
     /// Whether it is a directory that has `name` in it.
     pub fn holds(&self, name: &CStr) -> Result<bool> {
-        todo!()
+        let mut path = self.name.to_bytes().to_vec();
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name.to_bytes());
+        match rustix::fs::statat(self.directory, &*path, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(self.file_type() == FileType::Directory),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
+            Err(errno) => Err(self.error("look for a mark", errno)),
+        }
+    }
+
+    fn error(&self, step: &str, errno: Errno) -> Error {
+        Error::io("diff", errno.into())
+            .because(format!("cannot {step}"))
+            .with("name", self.name().escape_ascii())
+    }
+}
+
+/// The attributes of `name` in `directory`; none if it is not there.
+pub(super) fn look_up(directory: BorrowedFd<'_>, name: &CStr) -> Step<Option<Stat>> {
+    match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(("read the attributes", errno)),
     }
 }

@@ -24,7 +24,7 @@ pub(super) const LOWER: &str = "lowerdir+";
 /// Which system calls mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Interface {
-    /// fsopen, fsconfig, fsmount, move_mount.
+    /// fsopen, fsconfig, fsmount, `move_mount`.
     Context,
     /// mount(2): for kernels whose fsconfig lacks `lowerdir+` (before Linux 6.8), or that have no
     /// such calls at all (before 5.2).
@@ -71,7 +71,7 @@ impl Interface {
     }
 }
 
-/// A bind mount is made read-only by mount_setattr(2), since Linux 5.12.
+/// A bind mount is made read-only by `mount_setattr(2)`, since Linux 5.12.
 fn has_mount_setattr() -> bool {
     static FOUND: OnceLock<bool> = OnceLock::new();
     *FOUND.get_or_init(|| {

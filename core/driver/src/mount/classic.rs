@@ -41,7 +41,7 @@ pub(super) fn of_step(step: &MountStep) -> ClassicMount {
     } else if step.flags.read_only && !step.options.iter().any(|option| option.key == "ro") {
         options.push(access.to_owned());
     }
-    options.extend(data(step, |path| path.to_owned()));
+    options.extend(data(step, ToOwned::to_owned));
     let source = if step.source.as_os_str().is_empty() {
         PathBuf::from(&step.fs_type)
     } else {
@@ -68,8 +68,8 @@ fn data(step: &MountStep, shown: impl Fn(&str) -> String) -> Vec<String> {
     if overlay {
         let (lowers, datas) = (layers(LOWER), layers(DATA));
         if !lowers.is_empty() {
-            let datas: String = datas.iter().map(|path| format!("::{path}")).collect();
-            options.push(format!("lowerdir={}{datas}", lowers.join(":")));
+            let layers: Vec<_> = [lowers.join(":")].into_iter().chain(datas).collect();
+            options.push(format!("lowerdir={}", layers.join("::")));
         }
     }
     for option in &step.options {

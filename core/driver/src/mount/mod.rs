@@ -17,7 +17,7 @@ pub use table::MountTable;
 
 use crate::counters::Counters;
 use crate::error::{Error, Result};
-use crate::plan::MountPlan;
+use crate::plan::{MountPlan, MountStep};
 use build::Interface;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -89,6 +89,38 @@ fn mount_through(plan: &MountPlan, target: &Path, interface: Interface) -> Resul
 /// to itself.
 pub fn detached(plan: &MountPlan) -> Result<Detached> {
     build::detached(plan, Interface::of_kernel())
+}
+
+/// Mounts one step on a directory, for good.
+pub(crate) fn attach_step(step: &MountStep, target: &Path) -> Result<()> {
+    build::attach(step, target, Interface::of_kernel(), &mut |_| Ok(()))
+}
+
+/// Unmounts the topmost mount of a directory.
+pub(crate) fn unmount_one(target: &Path) -> Result<()> {
+    unmount::all(target, 1, None)
+}
+
+/// The mounts of this thread's namespace, `proc_pid_mountinfo(5)`; what is not UTF-8 is replaced.
+pub(crate) fn table() -> Result<String> {
+    let table = fs_err::read("/proc/thread-self/mountinfo")
+        .map_err(|error| Error::io("read mount table", error))?;
+    Ok(String::from_utf8_lossy(&table).into_owned())
+}
+
+/// `proc_pid_mountinfo(5)`: space, tab, newline and backslash are octal escapes. What is not UTF-8
+/// is replaced as in a table read likewise.
+pub(crate) fn escaped_for_table(path: &Path) -> String {
+    let mut text = String::new();
+    for letter in path.to_string_lossy().chars() {
+        match letter {
+            ' ' | '\t' | '\n' | '\\' => {
+                text += &format!("\\{:03o}", u32::from(letter));
+            }
+            _ => text.push(letter),
+        }
+    }
+    text
 }
 
 /// The target as the kernel will name it: absolute, without symbolic links.

@@ -4,6 +4,7 @@ use crate::error::{Error, ErrorKind, Result};
 use rustix::io::Errno;
 use std::path::Path;
 use std::time::Duration;
+use strata_sys::SysError;
 use strata_sys::mount::{UnmountFlags, unmount};
 use strata_sys::statmount::{self, UniqueMountId};
 
@@ -60,22 +61,12 @@ fn once(target: &Path) -> Result<()> {
     loop {
         match unmount(target, UnmountFlags::empty()) {
             Ok(()) => return Ok(()),
-            Err(error) if error.is(Errno::BUSY) => match pauses.next() {
-                Some(pause) => std::thread::sleep(*pause),
-                None => {
-                    let users = users(target);
-                    let reason = if users.is_empty() {
-                        "it is in use".to_owned()
-                    } else {
-                        format!("it is in use by {}", users.join(", "))
-                    };
-                    return Err(Error::new(ErrorKind::InUse, "unmount")
-                        .because(reason)
-                        .with("target", target.display())
-                        .caused_by(error)
-                        .hint("end what uses it and try again"));
-                }
-            },
+            Err(error) if error.is(Errno::BUSY) => {
+                let Some(pause) = pauses.next() else {
+                    return Err(in_use(target, error));
+                };
+                std::thread::sleep(*pause);
+            }
             Err(error) => {
                 return Err(Error::from(error)
                     .during("unmount")
@@ -83,6 +74,20 @@ fn once(target: &Path) -> Result<()> {
             }
         }
     }
+}
+
+fn in_use(target: &Path, error: SysError) -> Error {
+    let users = users(target);
+    let reason = if users.is_empty() {
+        "it is in use".to_owned()
+    } else {
+        format!("it is in use by {}", users.join(", "))
+    };
+    Error::new(ErrorKind::InUse, "unmount")
+        .because(reason)
+        .with("target", target.display())
+        .caused_by(error)
+        .hint("end what uses it and try again")
 }
 
 /// Processes with a file, a working directory or a root below `target`, as far as /proc tells.

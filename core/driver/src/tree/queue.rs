@@ -25,12 +25,6 @@ impl<J> Queue<J> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a job.
-    pub(crate) fn push(&self, job: J) {
-        self.lock().jobs.push(job);
-        self.changed.notify_one();
-    }
-
     /// Adds jobs; the last one is done first.
     pub(crate) fn extend(&self, jobs: impl Iterator<Item = J>) {
         self.lock().jobs.extend(jobs);

@@ -8,9 +8,9 @@
 //! `--xattrs --acls --sparse-version=V`; for version 0.1 `--xattrs-exclude='system.*'` leaves the
 //! ACLs in their text form only.
 
-use strata_driver::changeset::{Entry, EntryKind, EntryPath, Item, Limits, Timestamp};
+use strata_driver::changeset::{Entry, EntryKind, Item, Limits, Timestamp};
 
-use crate::watch::{Seen, decode, decode_in_pieces, items};
+use crate::watch::{Seen, decode, decode_in_pieces, entries, path};
 
 const GNU: &[u8] = include_bytes!("gnu/gnu.tar");
 const USTAR: &[u8] = include_bytes!("gnu/ustar.tar");
@@ -20,14 +20,6 @@ const POSIX: [(&str, &[u8]); 3] = [
     ("0.1", include_bytes!("gnu/posix-sparse-0.1.tar")),
     ("1.0", include_bytes!("gnu/posix-sparse-1.0.tar")),
 ];
-
-fn entries(archive: &[u8]) -> Vec<Entry> {
-    let entry = |item| match item {
-        Item::Entry(entry) => entry,
-        other => panic!("not an entry: {other:?}"),
-    };
-    items(archive).into_iter().map(entry).collect()
-}
 
 fn find<'a>(entries: &'a [Entry], path: &str) -> &'a Entry {
     let found = entries
@@ -53,7 +45,7 @@ fn every_format_tells_the_same_tree() {
             (0o4755, 12, 34)
         );
         assert_eq!(file.metadata.mtime.seconds, 1_600_000_000, "{format}");
-        let target = EntryPath::parse(b"file").unwrap();
+        let target = path(b"file");
         assert_eq!(
             find(&entries, "hard").kind,
             EntryKind::HardLink { target },
@@ -85,7 +77,7 @@ fn long_names_and_sparse_files_read_the_same_in_every_format() {
             find(&entries, &format!("{long}/leaf")).kind,
             EntryKind::File { size: 4 }
         );
-        let target = EntryPath::parse(format!("{long}/leaf").as_bytes()).unwrap();
+        let target = path(format!("{long}/leaf").as_bytes());
         let twin = find(&entries, &format!("{long}/twin"));
         assert_eq!(twin.kind, EntryKind::HardLink { target }, "{format}");
         let target = vec![b'x'; 200];
@@ -110,7 +102,7 @@ fn long_names_and_sparse_files_read_the_same_in_every_format() {
 
 /// Size and stored stretches of one file.
 fn content(archive: &[u8], path: &str) -> (u64, Vec<(u64, Vec<u8>)>) {
-    let (seen, _) = decode(archive).unwrap();
+    let (seen, _) = decode(archive).expect("the archive is sound");
     let found = seen.windows(2).find_map(|pair| match pair {
         [Seen::Item(Item::Entry(entry)), Seen::Content(content)]
             if entry.path.as_bytes() == path.as_bytes() =>

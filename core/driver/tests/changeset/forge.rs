@@ -79,9 +79,9 @@ pub(crate) fn with_body(name: &[u8], flag: u8, body: &[u8]) -> Vec<u8> {
 /// One PAX record.
 pub(crate) fn record(key: &[u8], value: &[u8]) -> Vec<u8> {
     let body = key.len() + value.len() + 3;
-    let length = (body..)
+    let length = (body..body + 20)
         .find(|length| body + length.to_string().len() == *length)
-        .unwrap();
+        .expect("the digits of a length add at most twenty");
     [length.to_string().as_bytes(), b" ", key, b"=", value, b"\n"].concat()
 }
 
@@ -97,4 +97,19 @@ pub(crate) fn pax(records: &[(&[u8], &[u8])]) -> Vec<u8> {
 /// Pieces one after another, and the end mark.
 pub(crate) fn archive(pieces: &[&[u8]]) -> Vec<u8> {
     [pieces.concat(), vec![0; 1024]].concat()
+}
+
+/// An archive of one empty file.
+pub(crate) fn one(name: &[u8]) -> Vec<u8> {
+    archive(&[&file(name)])
+}
+
+/// An archive of one empty file `f` with PAX records before it.
+pub(crate) fn with_pax(records: &[(&[u8], &[u8])]) -> Vec<u8> {
+    archive(&[&pax(records), &file(b"f")])
+}
+
+/// An archive of one header.
+pub(crate) fn flagged(forge: Forge) -> Vec<u8> {
+    archive(&[&forge.done()])
 }

@@ -138,3 +138,18 @@ fn golden_kinds_hold_what_their_tree_held() {
     assert_eq!(entry("fifo").kind, EntryKind::Fifo);
     assert_eq!(entry("tmp").metadata.mode, 0o1777);
 }
+
+#[test]
+fn the_time_of_the_root_is_never_written() {
+    let (seen, _) = decode(GOLDEN[0].1).unwrap();
+    let Seen::Item(Item::Entry(root)) = &seen[0] else {
+        panic!("no root")
+    };
+    let mut touched = root.clone();
+    touched.metadata.mtime = Timestamp {
+        seconds: -5,
+        nanoseconds: 1,
+    };
+    let touched = encode(&[Seen::Item(Item::Entry(touched))]);
+    assert!(touched == encode(&seen[..1]));
+}

@@ -41,7 +41,7 @@ fn path() -> impl Strategy<Value = EntryPath> {
     vec(component(), 1..4).prop_map(|components| {
         let mut path = EntryPath::root();
         for component in components {
-            path.push(&component).unwrap();
+            path.push(&component).expect("the component is sound");
         }
         path
     })

@@ -1,8 +1,8 @@
 //! Decodes an archive piece by piece and checks what every decoding must hold to.
 
 use strata_driver::changeset::{
-    CodecError, Decoder, Entry, EntryKind, Event, Item, Limits, SkipReason, Summary, encode_item,
-    padding,
+    CodecError, CodecErrorKind, Decoder, Entry, EntryKind, EntryPath, Event, Item, Limits,
+    SkipReason, Summary, encode_item, padding,
 };
 
 /// What an archive held, in order; independent of how its bytes arrived.
@@ -111,7 +111,7 @@ pub(crate) fn decode(archive: &[u8]) -> Result<(Vec<Seen>, Summary), CodecError>
 
 /// The items of an archive that must be readable.
 pub(crate) fn items(archive: &[u8]) -> Vec<Item> {
-    let (seen, _) = decode(archive).unwrap();
+    let (seen, _) = decode(archive).expect("the archive is sound");
     seen.into_iter()
         .filter_map(|seen| match seen {
             Seen::Item(item) => Some(item),
@@ -127,7 +127,7 @@ pub(crate) fn encode(seen: &[Seen]) -> Vec<u8> {
     for seen in seen {
         match seen {
             Seen::Item(item) => {
-                encode_item(item, &mut out).unwrap();
+                encode_item(item, &mut out).expect("the item can be written");
                 if let Item::Entry(Entry {
                     kind: EntryKind::File { size: bytes },
                     ..
@@ -149,4 +149,30 @@ pub(crate) fn encode(seen: &[Seen]) -> Vec<u8> {
     }
     out.extend_from_slice(&strata_driver::changeset::END_MARK);
     out
+}
+
+/// A path that must parse.
+pub(crate) fn path(text: &[u8]) -> EntryPath {
+    EntryPath::parse(text).expect("the path is sound")
+}
+
+/// The entries of an archive that holds nothing else.
+pub(crate) fn entries(archive: &[u8]) -> Vec<Entry> {
+    let entry = |item| match item {
+        Item::Entry(entry) => entry,
+        other => panic!("not an entry: {other:?}"),
+    };
+    items(archive).into_iter().map(entry).collect()
+}
+
+/// Checks each archive against the reason it is refused for, and that pieces change nothing.
+pub(crate) fn refused(table: &[(&str, Vec<u8>, CodecErrorKind)]) {
+    for (what, archive, kind) in table {
+        let error = decode(archive).expect_err(what);
+        assert_eq!(error.kind, *kind, "{what}: {error}");
+        let line = error.to_string();
+        assert!(!line.contains(['\n', '\0', '\u{1b}']), "{what}: {line}");
+        let again = decode_in_pieces(archive, Limits::default(), || 1).expect_err(what);
+        assert_eq!(again, error, "{what} in pieces");
+    }
 }

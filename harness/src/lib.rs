@@ -6,6 +6,7 @@
 //! driver is known here.
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod case;
 pub mod cases;
 pub mod conformance;
@@ -21,6 +22,7 @@ pub mod runner;
 pub mod seed;
 pub mod tar;
 pub mod tree;
+pub mod workload;
 
 mod context;
 

@@ -5,7 +5,7 @@ use crate::clean::{Clean, write_owner};
 use crate::exit::Stop;
 use crate::setup::{self, Purpose};
 use crate::test::Place;
-use crate::{rootfs, workspace};
+use crate::{namespace, rootfs, workspace};
 use anyhow::Context;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -26,8 +26,8 @@ const AROUND: &str = r#"
 trap : INT TERM HUP
 status=0
 setpriv --pdeathsig KILL \
-    unshare --mount --propagation private --pid --fork --kill-child -- \
-    sh -euc "$SCRIPT" fresh "$@" || status=$?
+    unshare --mount --propagation unchanged --pid --fork --kill-child -- \
+    sh -euc "$MAKE_PRIVATE" private sh -euc "$SCRIPT" fresh "$@" || status=$?
 rm -rf --one-file-system -- "$DIRECTORY"
 exit "$status"
 "#;
@@ -63,6 +63,7 @@ impl Fresh {
         // Replaces this process and keeps its id, so the directory's owner stays the right one.
         let mut around: std::process::Command = cmd!(sh, "sh -uc {AROUND} fresh {arguments...}")
             .env("SCRIPT", include_str!("fresh.sh"))
+            .env("MAKE_PRIVATE", namespace::MAKE_PRIVATE)
             .env("DIRECTORY", directory)
             .env("BASE", base)
             .env("SYSROOT", sysroot)

@@ -11,6 +11,7 @@ mod exit;
 mod flags;
 mod fresh;
 mod mirror;
+mod namespace;
 mod quiet;
 mod rootfs;
 mod setup;

@@ -5,7 +5,7 @@
 
 use crate::exit::Stop;
 use crate::quiet::run_silently;
-use crate::{mirror, setup};
+use crate::{mirror, namespace, setup};
 use anyhow::{Context, anyhow, bail, ensure};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -99,22 +99,15 @@ pub(crate) fn ensure(sh: &Shell) -> anyhow::Result<Layers> {
     eprintln!("making the Debian root file system (once, one to three minutes)");
     let start = Instant::now();
     let (itself, directory) = (std::env::current_exe()?, &scratch.0);
-    // A process namespace ends with its first process, and that one ends with us: a build never
-    // outlives the lock.
-    cmd!(
-        sh,
-        "setpriv --pdeathsig KILL unshare --mount --propagation private --pid --fork"
-    )
-    .args(["--kill-child", "--"])
-    .args([
-        itself.as_os_str(),
-        "rootfs".as_ref(),
-        "--build".as_ref(),
-        directory.as_os_str(),
-    ])
-    .quiet()
-    .run()
-    .map_err(|_| anyhow!("it could not be made, as said above"))?;
+    namespace::private(sh)
+        .args([
+            itself.as_os_str(),
+            "rootfs".as_ref(),
+            "--build".as_ref(),
+            directory.as_os_str(),
+        ])
+        .run()
+        .map_err(|_| anyhow!("it could not be made, as said above"))?;
     let finished = scratch.0.join("layers");
     let layers = layers_in(&finished).context("the build left no layers")?;
     for file in [&layers.base, &layers.package] {

@@ -62,6 +62,13 @@ const NEEDS: &[Need] = &[
         purposes: &[Purpose::Fixtures],
     },
     Need {
+        program: "mount",
+        arguments: &["--version"],
+        package: "mount",
+        reason: "mounts what a chroot needs",
+        purposes: &[Purpose::RootFileSystem, Purpose::Chroot],
+    },
+    Need {
         program: "newuidmap",
         arguments: &[],
         package: "uidmap",

@@ -132,14 +132,14 @@ impl LoopFileSystem {
         let during = |error: Error| error.with("backing", spec.file.display());
         let file = settled(&spec.file).map_err(during)?;
         let lock = setup_lock(&file).map_err(during)?;
-        let taken = Self::take_locked(spec, file).map_err(during);
+        let taken = Self::take_locked(spec, &file).map_err(during);
         drop(lock);
         taken
     }
 
-    fn take_locked(spec: &BackingSpec, file: PathBuf) -> Result<Self> {
+    fn take_locked(spec: &BackingSpec, file: &Path) -> Result<Self> {
         const OPERATION: &str = "take backing";
-        let made = make_file(spec, &file)?;
+        let made = make_file(spec, file)?;
         match fs_err::create_dir(&spec.mount_point) {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
                 return Err(Error::io(OPERATION, error));
@@ -149,9 +149,9 @@ impl LoopFileSystem {
         let mount_point =
             fs_err::canonicalize(&spec.mount_point).map_err(|error| Error::io(OPERATION, error))?;
         // Exclusive ones are taken only under the set-up lock, for a moment.
-        let share = FileLock::shared(&file)?;
+        let share = FileLock::shared(file)?;
         let taken = |device| Self {
-            file: file.clone(),
+            file: file.to_owned(),
             device,
             mount_point: mount_point.clone(),
             share: Some(share),
@@ -169,7 +169,7 @@ impl LoopFileSystem {
         let device = match attached {
             Some(device) => LoopDevice::adopt(&device)?,
             None => LoopDevice::attach(
-                &file,
+                file,
                 LoopOptions {
                     direct_io: spec.loop_io == LoopIo::Direct,
                     autoclear: true,

@@ -15,7 +15,7 @@ use std::time::Duration;
 const SYSTEM_DIRECTORIES: [&str; 4] = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin"];
 
 /// How long a tool may take unless told otherwise.
-const TIME_LIMIT: Duration = Duration::from_secs(60);
+const TIME_LIMIT: Duration = Duration::from_mins(1);
 
 /// How long output is awaited from a pipe that a tool's own child keeps open.
 const OUTPUT_GRACE: Duration = Duration::from_secs(1);

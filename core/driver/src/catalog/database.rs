@@ -76,6 +76,10 @@ impl Database {
     pub(super) fn open(path: &Path, durability: Durability, missing: Missing) -> Result<Self> {
         let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         flags.set(OpenFlags::SQLITE_OPEN_CREATE, missing == Missing::Create);
+        let level = match durability {
+            Durability::Volatile => Level::Off,
+            Durability::Durable => Level::Normal,
+        };
         let connect = || -> rusqlite::Result<Connection> {
             let mut connection = Connection::open_with_flags(path, flags)?;
             connection.busy_handler(Some(wait))?;
@@ -87,7 +91,7 @@ impl Database {
             connection.execute_batch(
                 "PRAGMA wal_autocheckpoint=0; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-16384;",
             )?;
-            connection.execute_batch(Level::Normal.pragma())?;
+            connection.execute_batch(level.pragma())?;
             Ok(connection)
         };
         Ok(Self {
@@ -95,7 +99,7 @@ impl Database {
             durability,
             link: Mutex::new(Link {
                 connection: connect().map_err(|error| explain("open catalogue", path, error))?,
-                level: Level::Normal,
+                level,
                 writes: 0,
             }),
         })

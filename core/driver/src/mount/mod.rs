@@ -19,6 +19,7 @@ use crate::counters::Counters;
 use crate::error::{Error, Result};
 use crate::plan::{MountPlan, MountStep};
 use build::Interface;
+use std::fmt::Write as _;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -115,7 +116,8 @@ pub(crate) fn escaped_for_table(path: &Path) -> String {
     for letter in path.to_string_lossy().chars() {
         match letter {
             ' ' | '\t' | '\n' | '\\' => {
-                text += &format!("\\{:03o}", u32::from(letter));
+                write!(text, "\\{:03o}", u32::from(letter))
+                    .expect("a string takes all that is written");
             }
             _ => text.push(letter),
         }

@@ -164,13 +164,13 @@ impl Edits<'_> {
                     1 => "../a".into(),
                     _ => "b".into(),
                 };
-                drop(rustix::fs::symlinkat(target, CWD, self.new_path())); // may be there
+                attempt(rustix::fs::symlinkat(target, CWD, self.new_path())); // may be there
             }
             9 | 10 => {
                 let new = self.new_path();
                 if let Some(old) = self.some(|found| !found.is_dir()) {
                     let flags = AtFlags::empty();
-                    drop(rustix::fs::linkat(CWD, old, CWD, new, flags)); // may be there
+                    attempt(rustix::fs::linkat(CWD, old, CWD, new, flags)); // may be there
                 }
             }
             11 => self.make_node(),
@@ -230,7 +230,7 @@ impl Edits<'_> {
         ];
         let (kind, device) = *self.random.pick(&kinds);
         let mode = Mode::from_raw_mode(0o640);
-        drop(rustix::fs::mknodat(
+        attempt(rustix::fs::mknodat(
             CWD,
             self.new_path(),
             kind,
@@ -266,7 +266,7 @@ impl Edits<'_> {
             return;
         }
         // Links, devices and pipes take no user attributes, files no default ACL.
-        drop(rustix::fs::lsetxattr(
+        attempt(rustix::fs::lsetxattr(
             &path,
             *name,
             value,
@@ -282,7 +282,7 @@ impl Edits<'_> {
             "user.two",
             "system.posix_acl_access",
         ] {
-            drop(rustix::fs::lremovexattr(&path, name)); // may be absent
+            attempt(rustix::fs::lremovexattr(&path, name)); // may be absent
         }
     }
 
@@ -336,7 +336,7 @@ impl Edits<'_> {
             chown(&path, found.st_uid, found.st_gid);
             for (name, value) in attributes {
                 let flags = XattrFlags::empty();
-                drop(rustix::fs::lsetxattr(&path, &*name, &value, flags)); // overlay refuses some
+                attempt(rustix::fs::lsetxattr(&path, &*name, &value, flags)); // overlay refuses some
             }
             chmod(&path, found.st_mode & 0o7777);
             set_mtime(&path, (found.st_mtime, found.st_mtime_nsec as i64));
@@ -366,6 +366,9 @@ impl Edits<'_> {
         }
     }
 }
+
+/// An edit that may be impossible.
+fn attempt(_: rustix::io::Result<()>) {}
 
 pub fn attributes(path: &Path) -> Vec<(CString, Vec<u8>)> {
     let mut list = Vec::with_capacity(4096);

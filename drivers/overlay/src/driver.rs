@@ -256,7 +256,9 @@ impl StorageDriver for Overlay {
                     )),
                 );
             }
-            let _lock = guard::exclusive(&m.catalog, &row, &m.layout.snapshot(row.id), "apply")?;
+            let home = m.layout.snapshot(row.id);
+            let _lock = guard::exclusive(&m.catalog, &row, &home, "apply")?;
+            let applying = guard::Applying::begin(&home)?;
             let chain = m.catalog.chain(&key)?.split_off(1);
             let root = crate::mechanism::open_directory(&m.layout.upper(row.id))?;
             let mut placement = UpperPlacement::new(m, &key, row.id, chain)?;
@@ -266,6 +268,7 @@ impl StorageDriver for Overlay {
             };
             let applied = apply(target, changeset.into_read(), &options)?;
             placement.finish()?;
+            applying.finish()?;
             Ok(applied)
         })
         .await

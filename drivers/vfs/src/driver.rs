@@ -242,14 +242,18 @@ impl StorageDriver for Vfs {
                     )),
                 );
             }
-            let _lock = guard::exclusive(&m.catalog, &row, &m.layout.snapshot(row.id), "apply")?;
+            let home = m.layout.snapshot(row.id);
+            let _lock = guard::exclusive(&m.catalog, &row, &home, "apply")?;
+            let applying = guard::Applying::begin(&home)?;
             let root = crate::mechanism::open_directory(&m.layout.tree(row.id))?;
             let mut placement = PlainPlacement;
             let target = ApplyTarget {
                 root: root.as_fd(),
                 placement: &mut placement,
             };
-            apply(target, changeset.into_read(), &options)
+            let applied = apply(target, changeset.into_read(), &options)?;
+            applying.finish()?;
+            Ok(applied)
         })
         .await
     }

@@ -129,6 +129,7 @@ impl Mechanism {
                 .because("a committed snapshot is not mounted")
                 .hint("prepare a child of it, or a view"));
         }
+        guard::refuse_half_applied(&self.layout.snapshot(row.id), "mounts")?;
         let flags = MountFlags {
             read_only: row.kind == SnapshotKind::View,
         };
@@ -157,6 +158,7 @@ impl Mechanism {
         }
         let hold = self.layout.snapshot(row.id);
         let _lock = guard::exclusive(&self.catalog, &row, &hold, "commit")?;
+        guard::refuse_half_applied(&hold, "commit")?;
         let path = self.layout.tree(row.id);
         self.flush(&open_directory(&path)?, &path)?;
         self.catalog.commit(&CommitRow {

@@ -30,6 +30,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+/// Longest path of a root, in bytes.
+pub const LONGEST_ROOT: usize = 480;
+
 /// How a catalogue is opened.
 #[derive(Clone, Copy, Debug)]
 pub struct CatalogOptions<'a> {
@@ -37,6 +40,16 @@ pub struct CatalogOptions<'a> {
     pub driver: &'a DriverName,
     /// Durability class of every operation of this instance.
     pub durability: Durability,
+}
+
+fn check_length(root: &Path) -> Result<()> {
+    let length = root.as_os_str().len();
+    if length <= LONGEST_ROOT {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::InvalidInput, "open catalogue")
+        .because(format!("the path of the root is {length} bytes long"))
+        .hint(format!("choose a root of at most {LONGEST_ROOT} bytes")))
 }
 
 /// An open catalogue; shared by reference between threads.
@@ -57,7 +70,11 @@ impl Catalog {
     /// A root of another driver, one of a later version, and a directory that holds anything
     /// else are [`ErrorKind::InvalidInput`], and nothing is made. A damaged file is
     /// [`ErrorKind::Corrupt`].
+    ///
+    /// `root` may be 480 bytes long: `SQLite` takes paths of at most 512 (`MAX_PATHNAME` in its
+    /// `os_unix.c`).
     pub fn open(root: &Path, options: &CatalogOptions<'_>) -> Result<Self> {
+        check_length(root)?;
         let catalog = Self {
             root: root.to_owned(),
             database: schema::open(root, options)?,
@@ -70,6 +87,7 @@ impl Catalog {
 
     /// The driver that `root` belongs to; none where there is no catalogue, or no directory.
     pub fn peek(root: &Path) -> Result<Option<DriverName>> {
+        check_length(root)?;
         schema::peek(root)
     }
 

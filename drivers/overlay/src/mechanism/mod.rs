@@ -1,6 +1,7 @@
 //! What makes overlay overlay: upper, work and lower directories, and the plans that join them.
 
 mod attributes;
+mod late;
 mod placement;
 
 pub(crate) use placement::UpperPlacement;
@@ -154,6 +155,7 @@ impl Mechanism {
             }
         };
         if upper.is_some() {
+            guard::refuse_half_applied(&self.layout.snapshot(row.id), "mounts")?;
             self.clear_volatile_mark(row.id)?;
         }
         let mut plan = self.plan(key, &lowers, upper)?;
@@ -269,6 +271,7 @@ impl Mechanism {
         }
         let hold = self.layout.snapshot(row.id);
         let _lock = guard::exclusive(&self.catalog, &row, &hold, "commit")?;
+        guard::refuse_half_applied(&hold, "commit")?;
         if let Some(parent) = &options.late_parent {
             self.adopt_parent(&row, parent)?;
         }
@@ -302,7 +305,12 @@ impl Mechanism {
         self.check_depth(chain.len())?;
         let below = self.merged(parent, &chain)?;
         let upper = open_directory(&self.layout.upper(row.id))?;
-        placement::adopt(upper.as_fd(), below.root(), &self.layout.snapshot(row.id))
+        late::adopt(
+            upper.as_fd(),
+            below.root(),
+            self.namespace,
+            &self.layout.snapshot(row.id),
+        )
     }
 
     /// The data's own sync: one syncfs(2) of the file system that holds the layer.

@@ -1,6 +1,6 @@
 //! Hiding what lies below, in overlay's own marks: character devices 0:0 and opaque directories.
 
-use super::{Mechanism, Namespace, attributes};
+use super::{Mechanism, Namespace};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, XattrFlags};
 use rustix::io::Errno;
 use std::collections::BTreeSet;
@@ -14,6 +14,12 @@ use strata_driver::catalog::SnapshotId;
 use strata_driver::mount::Detached;
 use strata_driver::{Error, Result, SnapshotName};
 use strata_sys::{dir::DirectoryReader, xattr};
+
+/// How directories are opened here: never through a symbolic link.
+pub(super) const DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
 
 /// Attributes that a layer carries; overlay's own do not travel.
 fn travels(name: &[u8]) -> bool {
@@ -41,7 +47,7 @@ pub(crate) struct UpperPlacement<'a> {
 
 /// File beside the upper directory that holds the paths that an apply asked the layers below
 /// for when there were none; each ends with a NUL.
-fn record_path(snapshot: &Path) -> PathBuf {
+pub(super) fn record_path(snapshot: &Path) -> PathBuf {
     snapshot.join("implied")
 }
 
@@ -88,51 +94,17 @@ impl<'a> UpperPlacement<'a> {
         }
         Ok(self.below.as_ref().expect("set above").root())
     }
-
-    /// Whether a mark of the upper directory hides `path` or cuts it off from below.
-    fn hidden(&self, path: &[u8]) -> Result<bool> {
-        let fail = |errno: Errno| {
-            Error::io("apply", errno.into()).with("path", String::from_utf8_lossy(path))
-        };
-        let mut directory: Option<OwnedFd> = None;
-        let mut components = path.split(|byte| *byte == b'/').peekable();
-        while let Some(component) = components.next() {
-            let here = directory
-                .as_ref()
-                .map_or(self.upper.as_fd(), OwnedFd::as_fd);
-            if is_opaque(here, self.mechanism.namespace)? {
-                return Ok(true);
-            }
-            let name = OsStr::from_bytes(component);
-            let stat = match rustix::fs::statat(here, name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) => stat,
-                Err(Errno::NOENT) => return Ok(false),
-                Err(errno) => return Err(fail(errno)),
-            };
-            match FileType::from_raw_mode(stat.st_mode) {
-                FileType::CharacterDevice if stat.st_rdev == 0 => return Ok(true),
-                FileType::Directory if components.peek().is_some() => {
-                    let flags =
-                        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                    let opened = rustix::fs::openat(here, name, flags, Mode::empty());
-                    directory = Some(opened.map_err(fail)?);
-                }
-                FileType::Directory => return Ok(false),
-                _ => return Ok(components.peek().is_some()),
-            }
-        }
-        Ok(false)
-    }
 }
 
 impl Placement for UpperPlacement<'_> {
     fn below(&mut self, path: &[u8]) -> Result<Below> {
         if let Some(asked) = &mut self.asked {
-            // A parent may still come: what a whiteout names has to be hidden from it.
+            // A parent may still come, and answers then. A whiteout made now would show up in
+            // listings: the kernel looks for them in merged directories only.
             asked.insert(path.to_owned());
-            return Ok(Below::Other);
+            return Ok(Below::Nothing);
         }
-        if self.hidden(path)? {
+        if hidden(self.upper.as_fd(), self.mechanism.namespace, path)? {
             return Ok(Below::Nothing);
         }
         look(self.below_root()?, path)
@@ -147,43 +119,73 @@ impl Placement for UpperPlacement<'_> {
         if !path.is_empty() || self.asked.is_some() {
             return make_opaque(directory, self.mechanism.namespace);
         }
-        // The kernel does not look for the mark at the root of a layer: one whiteout per name.
-        let below = self.below_root()?;
-        let mut names = Vec::new();
-        let listing = reopen(below)?;
-        DirectoryReader::new().read(&listing, |entry| {
-            names.push(entry.name_bytes().to_owned());
-            Ok::<_, strata_sys::SysError>(())
-        })?;
-        for name in names {
-            match rustix::fs::statat(
-                directory,
-                OsStr::from_bytes(&name),
-                AtFlags::SYMLINK_NOFOLLOW,
-            ) {
-                Err(Errno::NOENT) => make_whiteout(directory, &name)?,
-                Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
-                    let flags =
-                        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                    let inner = rustix::fs::openat(
-                        directory,
-                        OsStr::from_bytes(&name),
-                        flags,
-                        Mode::empty(),
-                    );
-                    let inner = inner.map_err(|errno| Error::io("apply", errno.into()))?;
-                    make_opaque(inner.as_fd(), self.mechanism.namespace)?;
-                }
-                Ok(_) => {}
-                Err(errno) => return Err(Error::io("apply", errno.into())),
-            }
-        }
-        Ok(())
+        let namespace = self.mechanism.namespace;
+        hide_root(directory, self.below_root()?, namespace)
     }
 }
 
+/// Hides everything that `below` has at its root: the kernel does not look for the opaque mark
+/// at the root of a layer, so one whiteout per name it is.
+pub(super) fn hide_root(
+    upper: BorrowedFd<'_>,
+    below: BorrowedFd<'_>,
+    namespace: Namespace,
+) -> Result<()> {
+    let mut names = Vec::new();
+    let listing = reopen(below)?;
+    DirectoryReader::new().read(&listing, |entry| {
+        names.push(entry.name_bytes().to_owned());
+        Ok::<_, strata_sys::SysError>(())
+    })?;
+    for name in names {
+        let os_name = OsStr::from_bytes(&name);
+        match rustix::fs::statat(upper, os_name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => make_whiteout(upper, &name)?,
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
+                let inner = rustix::fs::openat(upper, os_name, DIRECTORY, Mode::empty());
+                let inner = inner.map_err(|errno| Error::io("apply", errno.into()))?;
+                make_opaque(inner.as_fd(), namespace)?;
+            }
+            Ok(_) => {}
+            Err(errno) => return Err(Error::io("apply", errno.into())),
+        }
+    }
+    Ok(())
+}
+
+/// Whether a mark of the upper directory hides `path` or cuts it off from below.
+pub(super) fn hidden(upper: BorrowedFd<'_>, namespace: Namespace, path: &[u8]) -> Result<bool> {
+    let fail =
+        |errno: Errno| Error::io("apply", errno.into()).with("path", String::from_utf8_lossy(path));
+    let mut directory: Option<OwnedFd> = None;
+    let mut components = path.split(|byte| *byte == b'/').peekable();
+    while let Some(component) = components.next() {
+        let here = directory.as_ref().map_or(upper, OwnedFd::as_fd);
+        if is_opaque(here, namespace)? {
+            return Ok(true);
+        }
+        let name = OsStr::from_bytes(component);
+        let stat = match rustix::fs::statat(here, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(false),
+            Err(errno) => return Err(fail(errno)),
+        };
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::CharacterDevice if stat.st_rdev == 0 => return Ok(true),
+            FileType::Directory if components.peek().is_some() => {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let opened = rustix::fs::openat(here, name, flags, Mode::empty());
+                directory = Some(opened.map_err(fail)?);
+            }
+            FileType::Directory => return Ok(false),
+            _ => return Ok(components.peek().is_some()),
+        }
+    }
+    Ok(false)
+}
+
 /// What `root` shows at `path`, never through a symbolic link.
-fn look(root: BorrowedFd<'_>, path: &[u8]) -> Result<Below> {
+pub(super) fn look(root: BorrowedFd<'_>, path: &[u8]) -> Result<Below> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let open = |flags: OFlags| {
         rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
@@ -235,38 +237,7 @@ fn look(root: BorrowedFd<'_>, path: &[u8]) -> Result<Below> {
     })))
 }
 
-/// Gives the directories that applies made without an entry the attributes that `below` has.
-pub(super) fn adopt(upper: BorrowedFd<'_>, below: BorrowedFd<'_>, snapshot: &Path) -> Result<()> {
-    let record = match fs_err::read(record_path(snapshot)) {
-        Ok(record) => record,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Error::io("commit", error)),
-    };
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    for path in record
-        .split(|byte| *byte == 0)
-        .filter(|path| !path.is_empty())
-    {
-        let open = |root| rustix::fs::openat2(root, path, flags, Mode::empty(), resolve);
-        let (Ok(own), Ok(model)) = (open(upper), open(below)) else {
-            continue;
-        };
-        let stat = rustix::fs::fstat(&own).map_err(|e| Error::io("commit", e.into()))?;
-        let bare = (
-            stat.st_mode & 0o7777,
-            stat.st_uid,
-            stat.st_gid,
-            stat.st_mtime,
-        );
-        if bare == (0o755, 0, 0, 0) {
-            attributes::copy(&model, &own).map_err(|error| Error::io("commit", error))?;
-        }
-    }
-    Ok(())
-}
-
-fn make_whiteout(directory: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+pub(super) fn make_whiteout(directory: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
     rustix::fs::mknodat(
         directory,
         OsStr::from_bytes(name),
@@ -287,7 +258,7 @@ fn make_opaque(directory: BorrowedFd<'_>, namespace: Namespace) -> Result<()> {
         .map_err(|errno| Error::io("apply", errno.into()).because("cannot make it opaque"))
 }
 
-fn is_opaque(directory: BorrowedFd<'_>, namespace: Namespace) -> Result<bool> {
+pub(super) fn is_opaque(directory: BorrowedFd<'_>, namespace: Namespace) -> Result<bool> {
     let directory = reopen(directory)?;
     Ok(xattr::get(&directory, namespace.opaque())?.as_deref() == Some(b"y"))
 }

@@ -1,0 +1,140 @@
+//! The parent that comes late: what applies would have asked it, asked now.
+
+use super::placement::{self, DIRECTORY, record_path};
+use super::{Namespace, attributes};
+use rustix::fs::{Mode, ResolveFlags, Timespec, Timestamps};
+use rustix::io::Errno;
+use std::ffi::OsStr;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use strata_driver::apply::Below;
+use strata_driver::{Error, Result};
+
+/// Makes `upper`, which was filled over nothing, mean over `below` what its changesets say.
+///
+/// The paths that its applies asked for stand beside it. Those that are bare directories take the
+/// attributes that `below` shows; those that are absent were named by whiteouts, and are hidden
+/// where `below` has them. Done again after a crash, nothing more happens.
+pub(super) fn adopt(
+    upper: BorrowedFd<'_>,
+    below: BorrowedFd<'_>,
+    namespace: Namespace,
+    snapshot: &Path,
+) -> Result<()> {
+    if placement::is_opaque(upper, namespace)? {
+        keeping_times(upper, || placement::hide_root(upper, below, namespace))?;
+    }
+    let record = match fs_err::read(record_path(snapshot)) {
+        Ok(record) => record,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::io("commit", error)),
+    };
+    for path in record
+        .split(|byte| *byte == 0)
+        .filter(|path| !path.is_empty())
+    {
+        settle(upper, below, namespace, path)?;
+    }
+    Ok(())
+}
+
+fn settle(
+    upper: BorrowedFd<'_>,
+    below: BorrowedFd<'_>,
+    namespace: Namespace,
+    path: &[u8],
+) -> Result<()> {
+    let fail = |errno: Errno| {
+        Error::io("commit", errno.into()).with("path", String::from_utf8_lossy(path))
+    };
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    match rustix::fs::openat2(upper, path, DIRECTORY, Mode::empty(), resolve) {
+        Ok(own) => {
+            let stat = rustix::fs::fstat(&own).map_err(fail)?;
+            let bare = (
+                stat.st_mode & 0o7777,
+                stat.st_uid,
+                stat.st_gid,
+                stat.st_mtime,
+            );
+            let model = rustix::fs::openat2(below, path, DIRECTORY, Mode::empty(), resolve);
+            match model {
+                Ok(model) if bare == (0o755, 0, 0, 0) => {
+                    attributes::copy(&model, &own).map_err(|error| Error::io("commit", error))
+                }
+                _ => Ok(()),
+            }
+        }
+        Err(Errno::NOENT) => {
+            if placement::hidden(upper, namespace, path)?
+                || placement::look(below, path)? == Below::Nothing
+            {
+                return Ok(());
+            }
+            let (directories, name) = match path.iter().rposition(|byte| *byte == b'/') {
+                Some(end) => (&path[..end], &path[end + 1..]),
+                None => (&path[..0], path),
+            };
+            let parent = make_parents(upper, below, directories)?;
+            let parent = parent.as_ref().map_or(upper, OwnedFd::as_fd);
+            keeping_times(parent, || placement::make_whiteout(parent, name))
+        }
+        // Something that is no directory is of the layer's own, and covers what is below.
+        Err(Errno::NOTDIR | Errno::LOOP) => Ok(()),
+        Err(errno) => Err(fail(errno)),
+    }
+}
+
+/// Opens the directory `path` of `upper`, making what is missing as `below` has it.
+fn make_parents(
+    upper: BorrowedFd<'_>,
+    below: BorrowedFd<'_>,
+    path: &[u8],
+) -> Result<Option<OwnedFd>> {
+    let fail = |errno: Errno| {
+        Error::io("commit", errno.into()).with("path", String::from_utf8_lossy(path))
+    };
+    let mut own: Option<OwnedFd> = None;
+    let mut model: Option<OwnedFd> = None;
+    for component in path
+        .split(|byte| *byte == b'/')
+        .filter(|component| !component.is_empty())
+    {
+        let name = OsStr::from_bytes(component);
+        let home = own.as_ref().map_or(upper, OwnedFd::as_fd);
+        let make = || match rustix::fs::mkdirat(home, name, Mode::from_raw_mode(0o755)) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(errno) => Err(fail(errno)),
+        };
+        let made = keeping_times(home, make)?;
+        let next = rustix::fs::openat(home, name, DIRECTORY, Mode::empty()).map_err(fail)?;
+        let below_home = model.as_ref().map_or(below, OwnedFd::as_fd);
+        let shown = rustix::fs::openat(below_home, name, DIRECTORY, Mode::empty());
+        let shown = shown.map_err(fail)?;
+        if made {
+            attributes::copy(&shown, &next).map_err(|error| Error::io("commit", error))?;
+        }
+        (own, model) = (Some(next), Some(shown));
+    }
+    Ok(own)
+}
+
+/// Runs `work`, which makes names in `directory`, and gives that its times back: a mark is no
+/// change that anybody made.
+fn keeping_times<T>(directory: BorrowedFd<'_>, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let fail = |errno: Errno| Error::io("commit", errno.into());
+    let stat = rustix::fs::fstat(directory).map_err(fail)?;
+    let done = work()?;
+    let time = |seconds, nanoseconds| Timespec {
+        tv_sec: seconds,
+        tv_nsec: nanoseconds,
+    };
+    let times = Timestamps {
+        last_access: time(stat.st_atime, stat.st_atime_nsec as i64),
+        last_modification: time(stat.st_mtime, stat.st_mtime_nsec as i64),
+    };
+    rustix::fs::futimens(directory, &times).map_err(fail)?;
+    Ok(done)
+}

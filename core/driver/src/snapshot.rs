@@ -61,7 +61,10 @@ fn display<S: serde::Serializer>(value: &SnapshotName, to: S) -> Result<S::Ok, S
     to.collect_str(value)
 }
 
-#[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
+#[expect(
+    clippy::ref_option,
+    reason = "serde calls it with a reference to the field"
+)]
 fn display_option<S: serde::Serializer>(
     value: &Option<SnapshotName>,
     to: S,

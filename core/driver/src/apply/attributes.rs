@@ -15,8 +15,7 @@ const CAPABILITY: &[u8] = b"security.capability";
 ///
 /// Labels of security modules and the marks of drivers belong to the host and are left alone.
 pub(super) fn travels(name: &[u8]) -> bool {
-    let of_overlay =
-        name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
+    let of_overlay = name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
     let of_user = name.starts_with(b"user.") || name.starts_with(b"trusted.");
     (of_user && !of_overlay) || matches!(name, ACCESS_ACL | DEFAULT_ACL | CAPABILITY)
 }
@@ -144,9 +143,7 @@ impl Subject<'_> {
     fn remove_xattr(self, name: &[u8]) -> rustix::io::Result<()> {
         match self {
             Self::Open(file) => rustix::fs::fremovexattr(file, name),
-            Self::Name(directory, file) => {
-                rustix::fs::lremovexattr(path_of(directory, file), name)
-            }
+            Self::Name(directory, file) => rustix::fs::lremovexattr(path_of(directory, file), name),
         }
     }
 
@@ -165,7 +162,9 @@ impl Subject<'_> {
                 Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
                 other => {
                     list.truncate(other.step("cannot list the extended attributes")?);
-                    let names = list.split(|&byte| byte == 0).filter(|name| !name.is_empty());
+                    let names = list
+                        .split(|&byte| byte == 0)
+                        .filter(|name| !name.is_empty());
                     return Ok(names.map(<[u8]>::to_vec).collect());
                 }
             }

@@ -33,7 +33,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-pub use placement::{Below, DirectoryAttributes, PlainPlacement, Placement};
+pub use placement::{Below, DirectoryAttributes, Placement, PlainPlacement};
 
 /// Where a changeset is applied.
 pub struct ApplyTarget<'a> {

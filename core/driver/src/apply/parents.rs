@@ -198,17 +198,11 @@ impl Applier<'_> {
                 _ => {}
             }
             let path = join(&place.path, &name);
-            let opened = rustix::fs::openat(
-                &place.directory,
-                name.as_slice(),
-                DIRECTORY,
-                Mode::empty(),
-            );
+            let opened =
+                rustix::fs::openat(&place.directory, name.as_slice(), DIRECTORY, Mode::empty());
             let directory = match (opened, missing) {
                 (Ok(directory), _) => directory,
-                (Err(Errno::NOENT), Missing::Create) => {
-                    self.make_missing(&place, &name, &path)?
-                }
+                (Err(Errno::NOENT), Missing::Create) => self.make_missing(&place, &name, &path)?,
                 (Err(Errno::NOENT), Missing::Look) => {
                     return Ok(Err(Found::Missing(with_ahead(path, &ahead))));
                 }
@@ -257,10 +251,12 @@ impl Applier<'_> {
         }
         let path = split(&place.path).0.to_vec();
         let mut above = self.root_place()?;
-        for name in path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
-            above.directory =
-                rustix::fs::openat(&above.directory, name, DIRECTORY, Mode::empty())
-                    .step("cannot open the directory")?;
+        for name in path
+            .split(|&byte| byte == b'/')
+            .filter(|name| !name.is_empty())
+        {
+            above.directory = rustix::fs::openat(&above.directory, name, DIRECTORY, Mode::empty())
+                .step("cannot open the directory")?;
         }
         Ok(Place { path, ..above })
     }
@@ -274,9 +270,7 @@ impl Applier<'_> {
         };
         match below {
             Below::Directory(attributes) => self.make_directory(place, name, path, &attributes),
-            Below::Nothing | Below::Other => {
-                self.make_directory(place, name, path, &undescribed())
-            }
+            Below::Nothing | Below::Other => self.make_directory(place, name, path, &undescribed()),
         }
     }
 
@@ -327,7 +321,12 @@ impl Applier<'_> {
         subject.set_late_xattrs(&attributes.xattrs)?;
         self.record.set_directory(
             path,
-            directory_state(attributes.mode, attributes.gid, attributes.mtime, &attributes.xattrs),
+            directory_state(
+                attributes.mode,
+                attributes.gid,
+                attributes.mtime,
+                &attributes.xattrs,
+            ),
         );
         self.parents.forget(path);
         Ok(())

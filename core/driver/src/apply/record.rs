@@ -89,8 +89,9 @@ impl Record {
     }
 
     /// All directories whose times are to be set, an ancestor after what is below it.
-    pub(super) fn take_directories(&mut self) -> impl Iterator<Item = (Box<[u8]>, DirectoryState)> + use<> {
-        std::mem::take(&mut self.directories).into_iter().rev()
+    pub(super) fn directories(&self) -> Vec<(Box<[u8]>, DirectoryState)> {
+        let all = self.directories.iter().rev();
+        all.map(|(path, state)| (path.clone(), *state)).collect()
     }
 
     /// Notes that nothing from below shows in the directory at `path` any more.
@@ -185,7 +186,10 @@ mod tests {
             record.add(path.into(), Name::Other);
         }
         let found = record.directories_of_layer(b"");
-        assert_eq!(found.into_iter().collect::<Vec<_>>(), [b"a".to_vec(), b"a/b".to_vec()]);
+        assert_eq!(
+            found.into_iter().collect::<Vec<_>>(),
+            [b"a".to_vec(), b"a/b".to_vec()]
+        );
         assert!(record.is_of_layer(b"a/b"));
         record.forget(b"a");
         assert!(!record.is_of_layer(b"a/b"));

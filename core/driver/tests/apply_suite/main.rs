@@ -1,0 +1,21 @@
+//! Applying changesets: every rule, hostile archives, full disks, and the same layers applied to a
+//! whole tree and to an overlay.
+
+mod failures;
+mod hiding;
+mod hostile;
+mod layer;
+mod metadata;
+mod overlay;
+mod race;
+mod rules;
+mod tree;
+
+/// Whether the test can go on: ownership, devices and mounts need root.
+fn is_root(test: &str) -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("{test}: skipped: needs root");
+    }
+    root
+}

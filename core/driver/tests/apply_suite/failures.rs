@@ -2,16 +2,15 @@
 
 use crate::is_root;
 use crate::layer::{Head, Layer, apply_bytes};
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use crate::memory::Memory;
 use sha2::{Digest as _, Sha256};
 use std::io::{Cursor, Read};
 use std::os::fd::AsFd as _;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use strata_driver::apply::{ApplyTarget, PlainPlacement};
 use strata_driver::changeset::Item;
 use strata_driver::{ApplyObserver, ApplyOptions, Bytes, DiffId, Error, ErrorKind};
-use tempfile::{TempDir, tempdir};
+use tempfile::tempdir;
 
 fn digest(bytes: &[u8]) -> DiffId {
     DiffId::from_sha256(Sha256::digest(bytes).into())
@@ -103,40 +102,12 @@ fn an_error_of_the_stream_keeps_its_kind() {
     assert_eq!(error.operation(), "apply");
 }
 
-/// A small file system, unmounted when dropped.
-struct Small(TempDir);
-
-impl Small {
-    fn new(options: &std::ffi::CStr) -> Self {
-        let directory = tempdir().unwrap();
-        mount(
-            "tmpfs",
-            directory.path(),
-            "tmpfs",
-            MountFlags::empty(),
-            options,
-        )
-        .unwrap();
-        Self(directory)
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        unmount(self.0.path(), UnmountFlags::empty()).unwrap();
-    }
-}
-
 #[test]
 fn a_full_disk_is_no_space() {
     if !is_root("a_full_disk_is_no_space") {
         return;
     }
-    let full = Small::new(c"size=1m");
+    let full = Memory::new(c"size=1m");
     let layer = Layer::new()
         .file("a", b"fits")
         .file("big", &[1; 3 << 20])
@@ -144,7 +115,7 @@ fn a_full_disk_is_no_space() {
     let error = layer.apply(full.path()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoSpace);
     assert_eq!(error.context("entry"), Some("big"));
-    let inodes = Small::new(c"nr_inodes=10");
+    let inodes = Memory::new(c"nr_inodes=10");
     let many = (0..20).fold(Layer::new(), |layer, n| layer.file(&format!("f{n}"), b""));
     assert_eq!(
         many.apply(inodes.path()).unwrap_err().kind(),

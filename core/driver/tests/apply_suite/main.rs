@@ -5,6 +5,7 @@ mod failures;
 mod hiding;
 mod hostile;
 mod layer;
+mod memory;
 mod metadata;
 mod overlay;
 mod race;

@@ -99,23 +99,24 @@ impl Applier<'_> {
     fn make<T>(
         &mut self,
         spot: &Spot<'_>,
-        step: &'static str,
+        purpose: &'static str,
         make: impl Fn() -> rustix::io::Result<T>,
     ) -> Result<T> {
         match make() {
             Err(Errno::EXIST) => {
                 self.clear_name(spot.parent.directory.as_fd(), spot.path)?;
-                make().step(step)
+                make().step(purpose)
             }
-            made => made.step(step),
+            outcome => outcome.step(purpose),
         }
     }
 
     fn file(&mut self, spot: &Spot<'_>, entry: &Entry) -> Result<(OwnedFd, u32)> {
         // Attributes can be set by whoever is not root only while the file is writable.
-        let mode = match entry.xattrs.is_empty() {
-            true => entry.metadata.mode & 0o777,
-            false => 0o600,
+        let mode = if entry.xattrs.is_empty() {
+            entry.metadata.mode & 0o777
+        } else {
+            0o600
         };
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -20,7 +20,7 @@ use std::rc::Rc;
 
 /// Open directories that are kept: layers are sorted, so few are enough.
 const KEPT: usize = 64;
-/// As many links as Linux follows in one path (path_resolution(7)).
+/// As many links as Linux follows in one path, see `path_resolution(7)`.
 const LINKS: usize = 40;
 const S_ISGID: u32 = 0o2000;
 
@@ -264,9 +264,10 @@ impl Applier<'_> {
     /// Makes a directory for which the changeset has no entry (yet): like the one that shows
     /// from below, or else 0755, 0:0, mtime 0.
     fn make_missing(&mut self, place: &Place, name: &[u8], path: &[u8]) -> Result<OwnedFd> {
-        let below = match self.record.is_sealed(&place.path) {
-            true => Below::Nothing,
-            false => self.placement.below(path)?,
+        let below = if self.record.is_sealed(&place.path) {
+            Below::Nothing
+        } else {
+            self.placement.below(path)?
         };
         match below {
             Below::Directory(attributes) => self.make_directory(place, name, path, &attributes),

@@ -30,7 +30,7 @@ pub(super) struct DirectoryState {
 pub(super) struct Record {
     names: BTreeMap<Box<[u8]>, Name>,
     directories: BTreeMap<Box<[u8]>, DirectoryState>,
-    sealed: BTreeMap<Box<[u8]>, ()>,
+    sealed: BTreeSet<Box<[u8]>>,
 }
 
 impl Record {
@@ -75,7 +75,14 @@ impl Record {
         self.sealed.remove(path);
         remove_below(&mut self.names, path);
         remove_below(&mut self.directories, path);
-        remove_below(&mut self.sealed, path);
+        let gone: Vec<_> = self
+            .sealed
+            .range::<[u8], _>(range(&bounds(path)))
+            .cloned()
+            .collect();
+        for path in gone {
+            self.sealed.remove(&path);
+        }
     }
 
     /// The state of a directory that is known already.
@@ -96,7 +103,7 @@ impl Record {
 
     /// Notes that nothing from below shows in the directory at `path` any more.
     pub(super) fn seal(&mut self, path: &[u8]) {
-        self.sealed.insert(path.into(), ());
+        self.sealed.insert(path.into());
     }
 
     /// Whether nothing from below can show inside the directory at `path`.
@@ -106,7 +113,7 @@ impl Record {
         }
         let mut path = path;
         loop {
-            if self.sealed.contains_key(path) {
+            if self.sealed.contains(path) {
                 return true;
             }
             if path.is_empty() {
@@ -144,28 +151,29 @@ pub(super) fn is_at_or_below(path: &[u8], directory: &[u8]) -> bool {
     }
 }
 
-/// First and last bound of the keys strictly below `path`.
-fn bounds(path: &[u8]) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+/// First and last bound of the keys strictly below a path.
+type Bounds = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
+fn bounds(path: &[u8]) -> Bounds {
     if path.is_empty() {
         return (Bound::Excluded(Vec::new()), Bound::Unbounded);
     }
-    let with = |byte| {
-        let mut bound = path.to_vec();
-        bound.push(byte);
-        bound
-    };
-    (Bound::Excluded(with(b'/')), Bound::Excluded(with(b'/' + 1)))
+    let with = |byte| Bound::Excluded([path, &[byte]].concat());
+    (with(b'/'), with(b'/' + 1))
+}
+
+fn range(bounds: &Bounds) -> (Bound<&[u8]>, Bound<&[u8]>) {
+    (
+        bounds.0.as_ref().map(Vec::as_slice),
+        bounds.1.as_ref().map(Vec::as_slice),
+    )
 }
 
 fn below<'a, T>(
     map: &'a BTreeMap<Box<[u8]>, T>,
     path: &[u8],
 ) -> impl Iterator<Item = (&'a Box<[u8]>, &'a T)> {
-    let (first, last) = bounds(path);
-    map.range::<[u8], _>((
-        first.as_ref().map(Vec::as_slice),
-        last.as_ref().map(Vec::as_slice),
-    ))
+    map.range::<[u8], _>(range(&bounds(path)))
 }
 
 fn remove_below<T>(map: &mut BTreeMap<Box<[u8]>, T>, path: &[u8]) {

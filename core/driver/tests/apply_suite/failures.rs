@@ -6,6 +6,7 @@ use crate::memory::Memory;
 use sha2::{Digest as _, Sha256};
 use std::io::{Cursor, Read};
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, Mutex};
 use strata_driver::apply::{ApplyTarget, PlainPlacement};
 use strata_driver::changeset::Item;
@@ -41,7 +42,7 @@ impl ApplyObserver for Recorder {
 #[test]
 fn digest_and_size_are_those_of_the_whole_stream() {
     let mut bytes = Layer::new()
-        .file("a", &[7; 600_000])
+        .file("a", &vec![7; 600_000])
         .file("a", b"again")
         .mark(".wh.b")
         .mark(".wh..wh.plnk")
@@ -110,7 +111,7 @@ fn a_full_disk_is_no_space() {
     let full = Memory::new(c"size=1m");
     let layer = Layer::new()
         .file("a", b"fits")
-        .file("big", &[1; 3 << 20])
+        .file("big", &vec![1; 3 << 20])
         .file("z", b"");
     let error = layer.apply(full.path()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoSpace);
@@ -152,7 +153,6 @@ fn a_directory_its_owner_may_not_write_is_filled_all_the_same() {
         .file("d/e/f", b"1")
         .add("r", Head::new(b'0').mode(0o400).xattr("user.x", b"1"), b"2");
     layer.apply(root.path()).unwrap();
-    use std::os::unix::fs::PermissionsExt as _;
     let mode = |name| {
         fs_err::metadata(root.path().join(name))
             .unwrap()

@@ -81,12 +81,15 @@ impl Layer {
         Self::default()
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "heads are made on the spot")]
     pub(crate) fn add(mut self, name: &str, head: Head, content: &[u8]) -> Self {
         if !head.pax.is_empty() {
             let mut body = Vec::new();
             for (key, value) in &head.pax {
                 let rest = key.len() + value.len() + 3;
-                let digits = (1..).find(|n| (rest + n).to_string().len() == *n).unwrap();
+                let digits = (1..20)
+                    .find(|n| (rest + n).to_string().len() == *n)
+                    .unwrap();
                 body.extend_from_slice((rest + digits).to_string().as_bytes());
                 body.push(b' ');
                 body.extend_from_slice(key);

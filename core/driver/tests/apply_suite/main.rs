@@ -1,6 +1,11 @@
 //! Applying changesets: every rule, hostile archives, full disks, and the same layers applied to a
 //! whole tree and to an overlay.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "the lint does not know the functions between the tests of a test crate"
+)]
+
 mod failures;
 mod hiding;
 mod hostile;

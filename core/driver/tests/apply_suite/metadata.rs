@@ -198,9 +198,9 @@ fn nothing_is_inherited_from_a_default_acl() {
         assert!(xattrs(&at("d/f")).is_empty() && xattrs(&at("d/sub")).is_empty());
         assert!(xattrs(&at("d/p")).is_empty());
         assert_eq!(xattrs(&at("d/own"))["system.posix_acl_access"], wide_acl());
-        let mode = |path: &str| fs_err::metadata(at(path)).unwrap().mode() & 0o7777;
+        let bits = |path: &str| fs_err::metadata(at(path)).unwrap().mode() & 0o7777;
         assert_eq!(
-            (mode("d/f"), mode("d/sub"), mode("d/p")),
+            (bits("d/f"), bits("d/sub"), bits("d/p")),
             (0o644, 0o755, 0o666)
         );
     }
@@ -351,7 +351,7 @@ fn runs_of_zeros_become_holes() {
         .file("f", &content)
         .file("zeros", &tail)
         .file("small", &[0; 10])
-        .file("dense", &[9; 300_000]);
+        .file("dense", &vec![9; 300_000]);
     layer.apply(root.path()).unwrap();
     let blocks = |name| fs_err::metadata(root.path().join(name)).unwrap().blocks() * 512;
     assert!(fs_err::read(root.path().join("f")).unwrap() == content);
@@ -359,7 +359,7 @@ fn runs_of_zeros_become_holes() {
     assert_eq!(fs_err::read(root.path().join("small")).unwrap(), [0; 10]);
     assert_eq!(
         fs_err::read(root.path().join("dense")).unwrap(),
-        [9; 300_000]
+        vec![9; 300_000]
     );
     let file = fs_err::File::open(root.path().join("f")).unwrap();
     file.sync_all().unwrap();

@@ -3,9 +3,10 @@
 use super::error::{Step as _, refused};
 use crate::changeset::{Metadata, Xattr};
 use crate::error::Result;
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid};
 use rustix::io::Errno;
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use strata_sys::xattr;
 
 const ACCESS_ACL: &[u8] = b"system.posix_acl_access";
 const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
@@ -15,8 +16,7 @@ const CAPABILITY: &[u8] = b"security.capability";
 ///
 /// Labels of security modules and the marks of drivers belong to the host and are left alone.
 pub(super) fn travels(name: &[u8]) -> bool {
-    let of_overlay =
-        name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
+    let of_overlay = name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
     let of_user = name.starts_with(b"user.") || name.starts_with(b"trusted.");
     (of_user && !of_overlay) || matches!(name, ACCESS_ACL | DEFAULT_ACL | CAPABILITY)
 }
@@ -112,16 +112,16 @@ impl Subject<'_> {
     fn set_xattr(self, (name, value): &Xattr) -> Result<()> {
         let name = name.as_slice();
         let set = match self {
-            Self::Open(file) => rustix::fs::fsetxattr(file, name, value, XattrFlags::empty()),
-            Self::Name(directory, file) => {
-                rustix::fs::lsetxattr(path_of(directory, file), name, value, XattrFlags::empty())
-            }
+            Self::Open(file) => xattr::set(file, name, value),
+            Self::Name(directory, file) => xattr::set_at(directory, file, name, value),
         };
         match (set, self) {
             // xattr(7): only regular files and directories have them.
-            (Err(Errno::PERM), Self::Name(..)) if name.starts_with(b"user.") => Err(refused(
-                "`user.*` attributes exist on files and directories only",
-            )),
+            (Err(error), Self::Name(..)) if name.starts_with(b"user.") && error.is(Errno::PERM) => {
+                Err(refused(
+                    "`user.*` attributes exist on files and directories only",
+                ))
+            }
             (set, _) => set.step("cannot set an extended attribute"),
         }
         .map_err(|error| error.with("attribute", name.escape_ascii()))
@@ -132,44 +132,29 @@ impl Subject<'_> {
         for name in self.xattr_names()? {
             let is_wanted = || wanted.iter().any(|(wanted, _)| *wanted == name);
             if travels(&name) && !is_wanted() {
-                match self.remove_xattr(&name) {
-                    Err(Errno::NODATA) => {}
-                    removed => removed.step("cannot remove an extended attribute")?,
+                let name = name.as_slice();
+                match self {
+                    Self::Open(file) => xattr::remove(file, name),
+                    Self::Name(directory, file) => xattr::remove_at(directory, file, name),
                 }
+                .step("cannot remove an extended attribute")?;
             }
         }
         Ok(())
     }
 
-    fn remove_xattr(self, name: &[u8]) -> rustix::io::Result<()> {
-        match self {
-            Self::Open(file) => rustix::fs::fremovexattr(file, name),
-            Self::Name(directory, file) => {
-                rustix::fs::lremovexattr(path_of(directory, file), name)
-            }
-        }
-    }
-
     fn xattr_names(self) -> Result<Vec<Vec<u8>>> {
         let mut list = Vec::new();
-        loop {
-            list.resize(list.len().max(512) * 2, 0);
-            let listed = match self {
-                Self::Open(file) => rustix::fs::flistxattr(file, &mut list[..]),
-                Self::Name(directory, file) => {
-                    rustix::fs::llistxattr(path_of(directory, file), &mut list[..])
-                }
-            };
-            match listed {
-                Err(Errno::RANGE) => {}
-                Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
-                other => {
-                    list.truncate(other.step("cannot list the extended attributes")?);
-                    let names = list.split(|&byte| byte == 0).filter(|name| !name.is_empty());
-                    return Ok(names.map(<[u8]>::to_vec).collect());
-                }
-            }
+        let listed = match self {
+            Self::Open(file) => xattr::list_into(file, &mut list),
+            Self::Name(directory, file) => xattr::list_at_into(directory, file, &mut list),
+        };
+        match listed {
+            Err(error) if error.is_unsupported() => return Ok(Vec::new()),
+            listed => listed.step("cannot list the extended attributes")?,
         }
+        let names = xattr::names(&list).map(|name| name.to_bytes().to_vec());
+        Ok(names.collect())
     }
 }
 
@@ -196,7 +181,8 @@ pub(super) fn read_xattrs(file: BorrowedFd<'_>) -> Result<Vec<Xattr>> {
     let mut xattrs = Vec::new();
     for name in Subject::Open(file).xattr_names()? {
         if travels(&name)
-            && let Some(value) = read_xattr(file, &name)?
+            && let Some(value) =
+                xattr::get(file, name.as_slice()).step("cannot read an extended attribute")?
         {
             xattrs.push((name, value));
         }
@@ -205,33 +191,9 @@ pub(super) fn read_xattrs(file: BorrowedFd<'_>) -> Result<Vec<Xattr>> {
     Ok(xattrs)
 }
 
-fn read_xattr(file: BorrowedFd<'_>, name: &[u8]) -> Result<Option<Vec<u8>>> {
-    let mut value = Vec::new();
-    loop {
-        value.resize(value.len().max(128) * 2, 0);
-        match rustix::fs::fgetxattr(file, name, &mut value[..]) {
-            Ok(length) => {
-                value.truncate(length);
-                return Ok(Some(value));
-            }
-            Err(Errno::RANGE) => {}
-            Err(Errno::NODATA) => return Ok(None),
-            Err(errno) => return Err(errno).step("cannot read an extended attribute"),
-        }
-    }
-}
-
 /// The path by which a descriptor can be named where a call takes no descriptor.
 fn descriptor_path(file: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", file.as_fd().as_raw_fd())
-}
-
-/// The path of a name in an open directory. The calls that take it do not follow its last
-/// component.
-fn path_of(directory: BorrowedFd<'_>, name: &[u8]) -> Vec<u8> {
-    let mut path = format!("/proc/self/fd/{}/", directory.as_raw_fd()).into_bytes();
-    path.extend_from_slice(name);
-    path
 }
 
 #[cfg(test)]

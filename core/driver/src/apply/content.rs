@@ -30,9 +30,11 @@ impl ContentWriter {
             let length = ((BLOCK - position % BLOCK) as usize).min(rest.len());
             let (piece, after) = rest.split_at(length);
             // A short piece after data at the end of the file is no run of a block's length.
-            let ends_data =
-                data > 0 && position.is_multiple_of(BLOCK) && after.is_empty() && (length as u64) < BLOCK
-                    && position + length as u64 == self.size;
+            let ends_data = data > 0
+                && position.is_multiple_of(BLOCK)
+                && after.is_empty()
+                && (length as u64) < BLOCK
+                && position + length as u64 == self.size;
             if !ends_data && is_zero(piece) {
                 let start = bytes.len() - rest.len() - data;
                 self.put(file, position - data as u64, &bytes[start..start + data])?;

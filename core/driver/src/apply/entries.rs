@@ -99,29 +99,27 @@ impl Applier<'_> {
     fn make<T>(
         &mut self,
         spot: &Spot<'_>,
-        step: &'static str,
+        purpose: &'static str,
         make: impl Fn() -> rustix::io::Result<T>,
     ) -> Result<T> {
         match make() {
             Err(Errno::EXIST) => {
                 self.clear_name(spot.parent.directory.as_fd(), spot.path)?;
-                make().step(step)
+                make().step(purpose)
             }
-            made => made.step(step),
+            outcome => outcome.step(purpose),
         }
     }
 
     fn file(&mut self, spot: &Spot<'_>, entry: &Entry) -> Result<(OwnedFd, u32)> {
         // Attributes can be set by whoever is not root only while the file is writable.
-        let mode = match entry.xattrs.is_empty() {
-            true => entry.metadata.mode & 0o777,
-            false => 0o600,
+        let mode = if entry.xattrs.is_empty() {
+            entry.metadata.mode & 0o777
+        } else {
+            0o600
         };
-        let flags = OFlags::WRONLY
-            | OFlags::CREATE
-            | OFlags::EXCL
-            | OFlags::NOFOLLOW
-            | OFlags::CLOEXEC;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = self.make(spot, "cannot make the file", || {
             rustix::fs::openat(
                 &spot.parent.directory,
@@ -196,10 +194,8 @@ impl Applier<'_> {
     }
 
     fn hard_link(&mut self, spot: &Spot<'_>, target: &EntryPath) -> Result<Name> {
-        let missing = || {
-            refused("the hard link's target is no file of this layer")
-                .with("target", target)
-        };
+        let missing =
+            || refused("the hard link's target is no file of this layer").with("target", target);
         let (directory, target_name) = split(target.as_bytes());
         let Found::Directory(target_parent) = self.find(directory, Missing::Look)? else {
             return Err(missing());
@@ -264,12 +260,8 @@ impl Applier<'_> {
             && self.process.exact_modes
             && metadata.mode & SPECIAL_BITS == 0;
         if !plain {
-            let opened = rustix::fs::openat(
-                &spot.parent.directory,
-                spot.name,
-                DIRECTORY,
-                Mode::empty(),
-            );
+            let opened =
+                rustix::fs::openat(&spot.parent.directory, spot.name, DIRECTORY, Mode::empty());
             let directory = opened.step("cannot open the directory")?;
             let attributes = described(entry);
             return self.set_directory_attributes(directory.as_fd(), spot.path, &attributes);
@@ -299,14 +291,19 @@ impl Applier<'_> {
     /// Sets what directories have only when all is done: their times, and modes that would have
     /// been in the way. Deepest first, since none of this changes a parent.
     pub(super) fn finish_directories(&mut self) -> Result<()> {
-        for (path, state) in self.record.take_directories() {
+        for (path, state) in self.record.directories() {
             let settled = self.finish_directory(&path, state.mtime, state.final_mode);
             settled.map_err(|error| error.with("entry", path.escape_ascii()))?;
         }
         Ok(())
     }
 
-    fn finish_directory(&mut self, path: &[u8], mtime: (i64, u32), mode: Option<u32>) -> Result<()> {
+    fn finish_directory(
+        &mut self,
+        path: &[u8],
+        mtime: (i64, u32),
+        mode: Option<u32>,
+    ) -> Result<()> {
         if path.is_empty() {
             let root = Subject::Open(self.root.as_fd());
             mode.map_or(Ok(()), |mode| root.set_mode(mode))?;

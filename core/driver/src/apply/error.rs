@@ -3,6 +3,7 @@
 use crate::changeset::CodecError;
 use crate::error::{Error, ErrorKind, Result};
 use rustix::io::Errno;
+use strata_sys::SysError;
 
 /// The operation that all errors of this module name.
 pub(super) const OPERATION: &str = "apply";
@@ -15,6 +16,15 @@ pub(super) trait Step<T> {
 impl<T> Step<T> for rustix::io::Result<T> {
     fn step(self, step: &'static str) -> Result<T> {
         self.map_err(|errno| kernel(step, errno))
+    }
+}
+
+impl<T> Step<T> for Result<T, SysError> {
+    fn step(self, step: &'static str) -> Result<T> {
+        self.map_err(|error| {
+            let kind = kernel(step, error.errno().unwrap_or(Errno::IO));
+            kind.caused_by(error)
+        })
     }
 }
 

@@ -22,6 +22,10 @@ impl Applier<'_> {
                 if self.record.is_of_layer(&path) {
                     return self.hide_behind_own(&path);
                 }
+                if self.record.is_sealed(&parent.path) {
+                    // All that is left there is of this layer, or the mark that hides the name.
+                    return Ok(());
+                }
                 self.clear_name(parent.directory.as_fd(), &path)?;
                 self.hide_below(&path)
             }

@@ -134,11 +134,12 @@ fn run(
     options: &ApplyOptions,
 ) -> Result<Applied> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::openat(target.root, ".", flags, Mode::empty())
+    let ApplyTarget { root, placement } = target;
+    let root = rustix::fs::openat(root, ".", flags, Mode::empty())
         .step("cannot open the root of the layer")?;
     let mut applier = Applier {
         root,
-        placement: target.placement,
+        placement,
         process: Process::unmask(),
         record: Record::default(),
         parents: ParentCache::default(),

@@ -20,7 +20,7 @@ use std::rc::Rc;
 
 /// Open directories that are kept: layers are sorted, so few are enough.
 const KEPT: usize = 64;
-/// As many links as Linux follows in one path (path_resolution(7)).
+/// As many links as Linux follows in one path, see `path_resolution(7)`.
 const LINKS: usize = 40;
 const S_ISGID: u32 = 0o2000;
 
@@ -198,17 +198,11 @@ impl Applier<'_> {
                 _ => {}
             }
             let path = join(&place.path, &name);
-            let opened = rustix::fs::openat(
-                &place.directory,
-                name.as_slice(),
-                DIRECTORY,
-                Mode::empty(),
-            );
+            let opened =
+                rustix::fs::openat(&place.directory, name.as_slice(), DIRECTORY, Mode::empty());
             let directory = match (opened, missing) {
                 (Ok(directory), _) => directory,
-                (Err(Errno::NOENT), Missing::Create) => {
-                    self.make_missing(&place, &name, &path)?
-                }
+                (Err(Errno::NOENT), Missing::Create) => self.make_missing(&place, &name, &path)?,
                 (Err(Errno::NOENT), Missing::Look) => {
                     return Ok(Err(Found::Missing(with_ahead(path, &ahead))));
                 }
@@ -257,10 +251,12 @@ impl Applier<'_> {
         }
         let path = split(&place.path).0.to_vec();
         let mut above = self.root_place()?;
-        for name in path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
-            above.directory =
-                rustix::fs::openat(&above.directory, name, DIRECTORY, Mode::empty())
-                    .step("cannot open the directory")?;
+        for name in path
+            .split(|&byte| byte == b'/')
+            .filter(|name| !name.is_empty())
+        {
+            above.directory = rustix::fs::openat(&above.directory, name, DIRECTORY, Mode::empty())
+                .step("cannot open the directory")?;
         }
         Ok(Place { path, ..above })
     }
@@ -268,15 +264,14 @@ impl Applier<'_> {
     /// Makes a directory for which the changeset has no entry (yet): like the one that shows
     /// from below, or else 0755, 0:0, mtime 0.
     fn make_missing(&mut self, place: &Place, name: &[u8], path: &[u8]) -> Result<OwnedFd> {
-        let below = match self.record.is_sealed(&place.path) {
-            true => Below::Nothing,
-            false => self.placement.below(path)?,
+        let below = if self.record.is_sealed(&place.path) {
+            Below::Nothing
+        } else {
+            self.placement.below(path)?
         };
         match below {
             Below::Directory(attributes) => self.make_directory(place, name, path, &attributes),
-            Below::Nothing | Below::Other => {
-                self.make_directory(place, name, path, &undescribed())
-            }
+            Below::Nothing | Below::Other => self.make_directory(place, name, path, &undescribed()),
         }
     }
 
@@ -327,7 +322,12 @@ impl Applier<'_> {
         subject.set_late_xattrs(&attributes.xattrs)?;
         self.record.set_directory(
             path,
-            directory_state(attributes.mode, attributes.gid, attributes.mtime, &attributes.xattrs),
+            directory_state(
+                attributes.mode,
+                attributes.gid,
+                attributes.mtime,
+                &attributes.xattrs,
+            ),
         );
         self.parents.forget(path);
         Ok(())

@@ -30,7 +30,7 @@ pub(super) struct DirectoryState {
 pub(super) struct Record {
     names: BTreeMap<Box<[u8]>, Name>,
     directories: BTreeMap<Box<[u8]>, DirectoryState>,
-    sealed: BTreeMap<Box<[u8]>, ()>,
+    sealed: BTreeSet<Box<[u8]>>,
 }
 
 impl Record {
@@ -75,7 +75,14 @@ impl Record {
         self.sealed.remove(path);
         remove_below(&mut self.names, path);
         remove_below(&mut self.directories, path);
-        remove_below(&mut self.sealed, path);
+        let gone: Vec<_> = self
+            .sealed
+            .range::<[u8], _>(range(&bounds(path)))
+            .cloned()
+            .collect();
+        for path in gone {
+            self.sealed.remove(&path);
+        }
     }
 
     /// The state of a directory that is known already.
@@ -89,13 +96,14 @@ impl Record {
     }
 
     /// All directories whose times are to be set, an ancestor after what is below it.
-    pub(super) fn take_directories(&mut self) -> impl Iterator<Item = (Box<[u8]>, DirectoryState)> + use<> {
-        std::mem::take(&mut self.directories).into_iter().rev()
+    pub(super) fn directories(&self) -> Vec<(Box<[u8]>, DirectoryState)> {
+        let all = self.directories.iter().rev();
+        all.map(|(path, state)| (path.clone(), *state)).collect()
     }
 
     /// Notes that nothing from below shows in the directory at `path` any more.
     pub(super) fn seal(&mut self, path: &[u8]) {
-        self.sealed.insert(path.into(), ());
+        self.sealed.insert(path.into());
     }
 
     /// Whether nothing from below can show inside the directory at `path`.
@@ -105,7 +113,7 @@ impl Record {
         }
         let mut path = path;
         loop {
-            if self.sealed.contains_key(path) {
+            if self.sealed.contains(path) {
                 return true;
             }
             if path.is_empty() {
@@ -143,28 +151,29 @@ pub(super) fn is_at_or_below(path: &[u8], directory: &[u8]) -> bool {
     }
 }
 
-/// First and last bound of the keys strictly below `path`.
-fn bounds(path: &[u8]) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+/// First and last bound of the keys strictly below a path.
+type Bounds = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
+fn bounds(path: &[u8]) -> Bounds {
     if path.is_empty() {
         return (Bound::Excluded(Vec::new()), Bound::Unbounded);
     }
-    let with = |byte| {
-        let mut bound = path.to_vec();
-        bound.push(byte);
-        bound
-    };
-    (Bound::Excluded(with(b'/')), Bound::Excluded(with(b'/' + 1)))
+    let with = |byte| Bound::Excluded([path, &[byte]].concat());
+    (with(b'/'), with(b'/' + 1))
+}
+
+fn range(bounds: &Bounds) -> (Bound<&[u8]>, Bound<&[u8]>) {
+    (
+        bounds.0.as_ref().map(Vec::as_slice),
+        bounds.1.as_ref().map(Vec::as_slice),
+    )
 }
 
 fn below<'a, T>(
     map: &'a BTreeMap<Box<[u8]>, T>,
     path: &[u8],
 ) -> impl Iterator<Item = (&'a Box<[u8]>, &'a T)> {
-    let (first, last) = bounds(path);
-    map.range::<[u8], _>((
-        first.as_ref().map(Vec::as_slice),
-        last.as_ref().map(Vec::as_slice),
-    ))
+    map.range::<[u8], _>(range(&bounds(path)))
 }
 
 fn remove_below<T>(map: &mut BTreeMap<Box<[u8]>, T>, path: &[u8]) {
@@ -185,7 +194,10 @@ mod tests {
             record.add(path.into(), Name::Other);
         }
         let found = record.directories_of_layer(b"");
-        assert_eq!(found.into_iter().collect::<Vec<_>>(), [b"a".to_vec(), b"a/b".to_vec()]);
+        assert_eq!(
+            found.into_iter().collect::<Vec<_>>(),
+            [b"a".to_vec(), b"a/b".to_vec()]
+        );
         assert!(record.is_of_layer(b"a/b"));
         record.forget(b"a");
         assert!(!record.is_of_layer(b"a/b"));

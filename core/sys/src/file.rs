@@ -5,8 +5,11 @@
     reason = "FICLONERANGE and cachestat(2) have no safe wrapper"
 )]
 
+use std::fs::File;
+use std::io::Read as _;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use rustix::fs::{AtFlags, FallocateFlags, IFlags, ResolveFlags, SeekFrom};
 pub use rustix::fs::{Mode, OFlags, StatxAttributes, StatxFlags};
@@ -399,6 +402,16 @@ pub fn punch_hole(file: impl AsFd, offset: u64, length: u64) -> Result<()> {
         .on("fallocate(FALLOC_FL_PUNCH_HOLE)", || {
             format!("fd {}", file.as_raw_fd())
         })
+}
+
+/// A whole file, for those of /proc and /sys. The errno stays readable in the error, which one of
+/// `fs_err` would wrap.
+pub(crate) fn read_whole(path: &Path) -> Result<Vec<u8>> {
+    let mut content = Vec::new();
+    File::open(path)
+        .and_then(|mut file| file.read_to_end(&mut content))
+        .on("read", || path.display())?;
+    Ok(content)
 }
 
 /// Hands `argument` on as a C string, on the stack where it fits there.

@@ -14,6 +14,7 @@ mod kernel_log;
 pub mod lock;
 pub mod loopdev;
 pub mod mount;
+pub mod mountinfo;
 pub mod namespace;
 pub mod statmount;
 mod syscall;

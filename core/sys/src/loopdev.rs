@@ -1,16 +1,18 @@
 //! Loop devices: files that serve as block devices, loop(4).
 #![expect(unsafe_code, reason = "the loop ioctls have no safe wrapper")]
 
-use std::io;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::dir::DirectoryReader;
 use crate::error::{Context, Result, SysError};
+use crate::file::read_whole;
 use crate::syscall::check_int;
 
 const LOOP_CLR_FD: libc::Ioctl = 0x4C01;
@@ -269,33 +271,39 @@ fn open_device(path: &Path, access: OFlags) -> Result<OwnedFd> {
 /// All attached loop devices, each with its backing file as the kernel names it (with
 /// ` (deleted)` behind, where it is).
 pub fn attached() -> Result<Vec<(PathBuf, PathBuf)>> {
-    let directory = "/sys/block";
+    let directory = Path::new("/sys/block");
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened =
+        rustix::fs::open(directory, flags, Mode::empty()).on("open", || directory.display())?;
     let mut found = Vec::new();
-    for entry in fs_err::read_dir(directory).on("readdir", || directory)? {
-        let entry = entry.on("readdir", || directory)?;
-        let name = entry.file_name();
-        if !name.as_bytes().starts_with(b"loop") {
-            continue;
+    DirectoryReader::new().read(&opened, |entry| {
+        if !entry.name_bytes().starts_with(b"loop") {
+            return Ok(());
         }
-        let attribute = entry.path().join("loop/backing_file");
-        match fs_err::read(&attribute) {
+        let name = OsStr::from_bytes(entry.name_bytes());
+        match read_whole(&directory.join(name).join("loop/backing_file")) {
             Ok(mut text) => {
                 if text.last() == Some(&b'\n') {
                     text.pop();
                 }
-                let backing = PathBuf::from(std::ffi::OsStr::from_bytes(&text));
-                found.push((Path::new("/dev").join(&name), backing));
+                found.push((
+                    Path::new("/dev").join(name),
+                    PathBuf::from(OsString::from_vec(text)),
+                ));
+                Ok(())
             }
-            // The attribute exists while something is attached.
-            Err(error) if is_detached(&error) => {}
-            Err(error) => return Err(SysError::new("read", error, attribute.display())),
+            // The attribute exists while something is attached, which may end at any moment.
+            Err(error)
+                if matches!(
+                    error.errno(),
+                    Some(Errno::NOENT | Errno::NXIO | Errno::NODEV)
+                ) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(error),
         }
-    }
+    })?;
     found.sort();
     Ok(found)
-}
-
-fn is_detached(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound
-        || matches!(error.raw_os_error(), Some(libc::ENXIO | libc::ENODEV))
 }

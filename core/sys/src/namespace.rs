@@ -9,10 +9,12 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command};
 
+use rustix::io::Errno;
 use rustix::process::Signal;
 use rustix::thread::UnshareFlags;
 
 use crate::error::{Context, Result, SysError};
+use crate::file::read_whole;
 use crate::mount::set_private_propagation;
 use crate::syscall::{check_int, last_errno};
 
@@ -123,10 +125,12 @@ impl IdMaps {
             ("/etc/subuid", &mut maps.users),
             ("/etc/subgid", &mut maps.groups),
         ] {
-            match fs_err::read_to_string(path) {
-                Ok(text) => append_subordinates(map, &text, &[name, &number]),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(SysError::new("read", error, path)),
+            match read_whole(Path::new(path)) {
+                Ok(text) => {
+                    append_subordinates(map, &String::from_utf8_lossy(&text), &[name, &number]);
+                }
+                Err(error) if error.is(Errno::NOENT) => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(maps)
@@ -214,7 +218,7 @@ fn enter_user_namespace(parents_end: RawFd, own_end: RawFd) -> io::Result<()> {
     let mut answer = 0_u8;
     // SAFETY: read(2): the buffer has the one byte that is asked for.
     if unsafe { libc::read(own_end, (&raw mut answer).cast(), 1) } != 1 || answer != MAPPED {
-        return Err(rustix::io::Errno::PERM.into());
+        return Err(Errno::PERM.into());
     }
     // Raw system calls: glibc's wrappers would synchronise threads that the child does not have.
     // SAFETY: setresgid(2) takes numbers only.
@@ -255,8 +259,8 @@ fn write_maps(pid: u32, maps: &IdMaps) -> Result<()> {
     let directory = format!("/proc/{pid}");
     let write = |name: &str, text: &str| {
         let path = format!("{directory}/{name}");
-        // fs_err::write would truncate, and the kernel takes one write only.
-        fs_err::OpenOptions::new()
+        // One write, and no truncation: the kernel takes nothing else.
+        std::fs::OpenOptions::new()
             .write(true)
             .open(&path)
             .and_then(|mut file| file.write_all(text.as_bytes()))
@@ -323,7 +327,7 @@ pub fn set_parent_death_signal(command: &mut Command, signal: Signal) {
             rustix::process::set_parent_process_death_signal(Some(signal))?;
             // The parent may have died before the call, and then no signal comes.
             if rustix::process::getppid() != Some(parent) {
-                return Err(rustix::io::Errno::SRCH.into());
+                return Err(Errno::SRCH.into());
             }
             Ok(())
         });
@@ -332,9 +336,8 @@ pub fn set_parent_death_signal(command: &mut Command, signal: Signal) {
 
 /// This boot's id, a UUID: another one means that all mounts, loop devices and locks are gone.
 pub fn boot_id() -> Result<String> {
-    let path = "/proc/sys/kernel/random/boot_id";
-    let text = fs_err::read_to_string(path).on("read", || path)?;
-    Ok(text.trim_end().to_owned())
+    let text = read_whole(Path::new("/proc/sys/kernel/random/boot_id"))?;
+    Ok(String::from_utf8_lossy(&text).trim_end().to_owned())
 }
 
 #[cfg(test)]

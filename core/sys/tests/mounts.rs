@@ -4,17 +4,22 @@
     reason = "in a test, also in its set-up, it is the assertion"
 )]
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::mount::MountPropagationFlags;
 use strata_sys::loopdev::{self, LoopDevice, LoopOptions};
 use strata_sys::mount::{
     self, DetachedMount, FsContext, MountAttributes, MountClassic, MountFlags, UnmountFlags,
 };
+use strata_sys::mountinfo;
 use strata_sys::namespace::{run_in_directory, run_in_private_namespace};
 use strata_sys::statmount::{
     UniqueMountId, listmount, mount_id, mount_id_of, mount_namespace_id, statmount,
@@ -50,6 +55,27 @@ fn image(directory: &Path) -> PathBuf {
         .set_len(16 << 20)
         .unwrap();
     path
+}
+
+/// The devices that `image` is attached to.
+fn devices(image: &Path) -> Vec<PathBuf> {
+    let all = loopdev::attached().unwrap().into_iter();
+    all.filter(|(_, file)| file == image)
+        .map(|(device, _)| device)
+        .collect()
+}
+
+/// Others (udev) may look into a new device and so put off its end for a moment.
+fn wait_until_detached(image: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !devices(image).is_empty() {
+        assert!(
+            Instant::now() < deadline,
+            "{:?} stay attached",
+            devices(image)
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 fn ext4_image(directory: &Path) -> PathBuf {
@@ -133,12 +159,7 @@ fn ext4_on_a_loop_device_from_attach_to_unmount() {
         mount::unmount(&target, UnmountFlags::empty()).unwrap();
         assert_eq!(statmount(id, None).unwrap(), None);
         device.detach().unwrap();
-        assert!(
-            !loopdev::attached()
-                .unwrap()
-                .iter()
-                .any(|(_, file)| *file == image)
-        );
+        wait_until_detached(&image);
     });
 }
 
@@ -149,21 +170,15 @@ fn loop_devices_are_released_adopted_and_leaked() {
     }
     let directory = TempDir::new().unwrap();
     let image = image(directory.path());
-    let devices = || {
-        let all = loopdev::attached().unwrap().into_iter();
-        all.filter(|(_, file)| *file == image)
-            .map(|(device, _)| device)
-            .collect::<Vec<_>>()
-    };
     drop(LoopDevice::attach(&image, LoopOptions::default()).unwrap());
-    assert_eq!(devices(), Vec::<PathBuf>::new(), "dropped");
+    wait_until_detached(&image);
 
     let path = LoopDevice::attach(&image, LoopOptions::default())
         .unwrap()
         .leak();
-    assert_eq!(devices(), std::slice::from_ref(&path), "leaked");
+    assert_eq!(devices(&image), std::slice::from_ref(&path), "leaked");
     LoopDevice::adopt(&path).unwrap().detach().unwrap();
-    assert_eq!(devices(), Vec::<PathBuf>::new(), "adopted and detached");
+    wait_until_detached(&image);
 
     // Somebody else may have taken the device by now, but this is none of theirs.
     let error = LoopDevice::adopt(&directory.path().join("image")).unwrap_err();
@@ -196,23 +211,30 @@ fn loop_device_options_reach_the_kernel() {
 
 #[test]
 fn loop_devices_attached_at_once_are_different() {
+    /// Enough that two threads are given the same free device in some of them.
+    const ROUNDS: usize = 50;
+    const THREADS: usize = 4;
     if !is_root() {
         return;
     }
     let directory = TempDir::new().unwrap();
     let image = image(directory.path());
-    let devices: Vec<LoopDevice> = std::thread::scope(|scope| {
-        let attach = || LoopDevice::attach(&image, LoopOptions::default()).unwrap();
-        let threads: Vec<_> = (0..6).map(|_| scope.spawn(attach)).collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap())
-            .collect()
-    });
-    let mut paths: Vec<&Path> = devices.iter().map(LoopDevice::path).collect();
-    paths.sort();
-    paths.dedup();
-    assert_eq!(paths.len(), 6);
+    for _ in 0..ROUNDS {
+        let start = Barrier::new(THREADS);
+        let devices: Vec<LoopDevice> = std::thread::scope(|scope| {
+            let attach = || {
+                start.wait();
+                LoopDevice::attach(&image, LoopOptions::default()).unwrap()
+            };
+            let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(attach)).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect()
+        });
+        let paths: BTreeSet<&Path> = devices.iter().map(LoopDevice::path).collect();
+        assert_eq!(paths.len(), THREADS);
+    }
 }
 
 #[test]
@@ -350,6 +372,49 @@ fn mounts_in_a_private_namespace_are_not_visible_outside() {
         outside,
         "the calling thread stayed where it was"
     );
+}
+
+#[test]
+fn private_namespaces_keep_mounts_in_even_below_shared_ones() {
+    mounting(|directory| {
+        tmpfs().attach(directory).unwrap();
+        rustix::mount::mount_change(directory, MountPropagationFlags::SHARED).unwrap();
+        let (inner, outer) = (sub(directory, "inner"), sub(directory, "outer"));
+        run_in_private_namespace(|| {
+            tmpfs().attach(&inner).unwrap();
+            fs_err::write(inner.join("name"), b"").unwrap();
+        })
+        .unwrap();
+        assert!(!inner.join("name").exists(), "mounted inside, seen outside");
+        let (tell, told) = std::sync::mpsc::channel::<()>();
+        let (ready, is_ready) = std::sync::mpsc::channel::<()>();
+        let seen = std::thread::scope(|scope| {
+            let outer = &outer;
+            let inside = scope.spawn(move || {
+                run_in_private_namespace(move || {
+                    ready.send(()).unwrap();
+                    told.recv().unwrap();
+                    outer.join("name").exists()
+                })
+                .unwrap()
+            });
+            is_ready.recv().unwrap();
+            tmpfs().attach(outer).unwrap();
+            fs_err::write(outer.join("name"), b"").unwrap();
+            tell.send(()).unwrap();
+            inside.join().unwrap()
+        });
+        assert!(!seen, "mounted outside, seen inside");
+        let points: Vec<PathBuf> = mountinfo::mounts()
+            .unwrap()
+            .into_iter()
+            .map(|mount| mount.mount_point)
+            .collect();
+        assert!(
+            points.contains(&outer) && !points.contains(&inner),
+            "{points:?}"
+        );
+    });
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! POSIX ACLs in text form (`SCHILY.acl.*`), made into what the kernel stores.
 //!
 //! The binary form is that of `linux/posix_acl_xattr.h`: a version, then tag, permissions and id of
-//! each entry, all little-endian, in the order that posix_acl_valid() of the kernel wants.
+//! each entry, all little-endian, in the order that `posix_acl_valid` of the kernel wants.
 
 use super::error::{CodecErrorKind, Malformed, Rule};
 
@@ -139,6 +139,8 @@ mod tests {
         );
         let value = star.unwrap().unwrap();
         assert_eq!(numeric.unwrap().unwrap(), value);
+        let shuffled = from_text(b"o::---,m::r-x,u:500:r-x,g::r-x,u::rwx");
+        assert_eq!(shuffled.unwrap().unwrap(), value);
         assert_eq!(
             hex::encode(value),
             "02000000\

@@ -148,7 +148,8 @@ impl EntryPath {
     }
 }
 
-fn check_component(component: &[u8]) -> Result<(), Rule> {
+/// Whether a walk could meet this name in a directory.
+pub(super) fn check_component(component: &[u8]) -> Result<(), Rule> {
     match component {
         b"" | b"." => Err(Rule::EmptyName),
         b".." => Err(Rule::ParentComponent),

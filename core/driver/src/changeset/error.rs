@@ -122,9 +122,9 @@ pub enum Rule {
     /// An entry type that has no meaning in a layer.
     #[error("entries of type {} do not belong in a layer", Flag(*.0))]
     EntryType(u8),
-    /// A global header that would name or measure every entry after it.
-    #[error("a global header may not set names or sizes")]
-    GlobalName,
+    /// A global header that would give every entry after it a name, a size or attributes.
+    #[error("a global header may not set names, sizes, ACLs or extended attributes")]
+    GlobalKey,
     /// A hard link to the root.
     #[error("a hard link to a directory")]
     LinkToRoot,

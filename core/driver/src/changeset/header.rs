@@ -8,7 +8,7 @@ pub(super) type NameBuffer = [u8; 256];
 
 /// Which layout the bytes after the link name have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Layout {
+enum Layout {
     /// Nothing is there (Unix version 7).
     V7,
     /// A name prefix of 155 bytes (POSIX).
@@ -23,7 +23,7 @@ pub(super) enum Layout {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Header<'a> {
     block: &'a Block,
-    pub(super) layout: Layout,
+    layout: Layout,
 }
 
 impl<'a> Header<'a> {
@@ -104,12 +104,28 @@ impl<'a> Header<'a> {
             .ok_or(Malformed::Number(what))
     }
 
-    /// The four sparse segments of an old GNU header, whether more blocks follow, and the size of
-    /// the file with its holes.
-    pub(super) fn sparse(&self) -> Result<(&'a [u8], bool, u64), Malformed> {
-        let real_size = size(&self.block[483..495]).ok_or(Malformed::Number("size"))?;
-        Ok((&self.block[386..482], self.block[482] != 0, real_size))
+    /// The sparse fields of an old GNU header.
+    pub(super) fn sparse(&self) -> Result<SparseFields<'a>, Malformed> {
+        if self.layout != Layout::Gnu {
+            return Err(Malformed::SparseHeader);
+        }
+        Ok(SparseFields {
+            segments: &self.block[386..482],
+            continued: self.block[482] != 0,
+            real_size: size(&self.block[483..495]).ok_or(Malformed::Number("size"))?,
+        })
     }
+}
+
+/// What an old GNU header says of a sparse file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SparseFields<'a> {
+    /// Four pairs of offset and length.
+    pub(super) segments: &'a [u8],
+    /// Whether blocks with more of them follow.
+    pub(super) continued: bool,
+    /// Bytes of the file, holes included.
+    pub(super) real_size: u64,
 }
 
 fn verify_checksum(block: &Block) -> Result<(), Malformed> {

@@ -73,11 +73,12 @@ impl Pax {
     ) -> Result<(), PaxError> {
         let mut rest = body;
         while !rest.is_empty() {
-            let (key, value);
-            (key, value, rest) = split_record(rest, limits)?;
-            if scope == Scope::Global && names_or_measures(key) {
+            let record = split_record(rest, limits)?;
+            let (key, value) = (record.key, record.value);
+            rest = record.rest;
+            if scope == Scope::Global && entry_only(key) {
                 return Err(PaxError {
-                    kind: Rule::GlobalName.into(),
+                    kind: Rule::GlobalKey.into(),
                     key: Some(shown(key)),
                 });
             }
@@ -203,34 +204,43 @@ fn over(what: &'static str, limit: usize) -> CodecErrorKind {
     }
 }
 
-/// Whether a record would give every later entry the same name or size.
-fn names_or_measures(key: &[u8]) -> bool {
+/// Whether a record makes sense for one entry only. Attributes are among them because one global
+/// header of a megabyte would cost a megabyte again for each entry after it.
+fn entry_only(key: &[u8]) -> bool {
+    const PREFIXES: [&[u8]; 4] = [
+        b"GNU.sparse.",
+        b"SCHILY.acl.",
+        SCHILY_XATTR,
+        LIBARCHIVE_XATTR,
+    ];
     matches!(key, b"path" | b"linkpath" | b"size" | b"SCHILY.realsize")
-        || key.starts_with(b"GNU.sparse.")
+        || PREFIXES.iter().any(|prefix| key.starts_with(prefix))
 }
 
-/// Splits the first record off: key, value, what follows.
-fn split_record<'a>(
+/// One record, and what follows it.
+struct Record<'a> {
+    key: &'a [u8],
+    value: &'a [u8],
     rest: &'a [u8],
-    limits: &Limits,
-) -> Result<(&'a [u8], &'a [u8], &'a [u8]), CodecErrorKind> {
+}
+
+/// Splits the first record off.
+fn split_record<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Record<'a>, CodecErrorKind> {
     let malformed = CodecErrorKind::from(Malformed::PaxRecord);
     // Twenty digits hold any length; a longer run of digits is no length.
-    let space = rest
+    let space = bytes
         .iter()
-        .take(20)
+        .take(21)
         .position(|&byte| byte == b' ')
         .ok_or(malformed)?;
-    let length = decimal(&rest[..space])
+    let length = decimal(&bytes[..space])
         .and_then(|length| usize::try_from(length).ok())
         .ok_or(malformed)?;
     if length > limits.pax_record {
-        return Err(over(
-            "bytes of an extended header record",
-            limits.pax_record,
-        ));
+        let what = "bytes of an extended header record";
+        return Err(over(what, limits.pax_record));
     }
-    let (record, rest) = rest.split_at_checked(length).ok_or(malformed)?;
+    let (record, rest) = bytes.split_at_checked(length).ok_or(malformed)?;
     let record = record
         .get(space + 1..)
         .and_then(|record| record.strip_suffix(b"\n"))
@@ -243,7 +253,7 @@ fn split_record<'a>(
     if key.is_empty() || key.contains(&0) {
         return Err(malformed);
     }
-    Ok((key, value, rest))
+    Ok(Record { key, value, rest })
 }
 
 fn name(value: &[u8]) -> Result<Vec<u8>, CodecErrorKind> {

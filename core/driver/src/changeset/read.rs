@@ -1,92 +1,15 @@
 //! The reader: a state machine that is fed bytes and answers with events.
 
-use super::entry::{Entry, EntryKind, EntryPath, Item, Metadata, TarName, Timestamp};
-use super::error::{CodecError, CodecErrorKind, Malformed, Rule, shown};
+use super::assemble::{Assembled, FileMap, Source};
+use super::content::{Content, Next};
+use super::entry::{Entry, EntryKind, Item};
+use super::error::{CodecError, CodecErrorKind, Malformed, shown};
+use super::event::{Event, Skipped, Step, Summary};
 use super::header::{self, Header, NameBuffer, padding_after};
 use super::limits::Limits;
 use super::pax::{Pax, Scope};
-use super::sparse::{MapReader, Segment, SparseKind, SparseMap};
+use super::sparse::{MapReader, SparseMap};
 use super::{BLOCK, Block};
-
-/// What one call of [`Decoder::advance`] did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
-    /// How many bytes of the input are done with.
-    ///
-    /// They are content if the event is [`Event::Data`], and framing (headers, names, padding, end
-    /// mark, skipped content) with any other event. Every byte of an archive is consumed exactly
-    /// once, in order: framing and content put together again are the archive.
-    pub consumed: usize,
-    /// What they meant.
-    pub event: Event,
-}
-
-/// What a decoder has found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// The whole input is consumed; more is needed, or [`Decoder::finish`].
-    NeedMore,
-    /// An entry, a whiteout or an opaque mark. After an entry that is a file come its [`Data`]
-    /// and [`Hole`]s, in order and without gaps, then [`EndOfEntry`].
-    ///
-    /// [`Data`]: Event::Data
-    /// [`Hole`]: Event::Hole
-    /// [`EndOfEntry`]: Event::EndOfEntry
-    Item(Item),
-    /// The consumed bytes belong into the current file.
-    Data {
-        /// Where in the file they begin.
-        offset: u64,
-    },
-    /// Zeros of the current file that the archive does not store.
-    Hole {
-        /// Where in the file they begin.
-        offset: u64,
-        /// How many.
-        length: u64,
-    },
-    /// The current file is complete.
-    EndOfEntry,
-    /// An entry that means nothing in a layer was left out.
-    Skipped(Skipped),
-    /// The end mark. What follows it is consumed and does not count.
-    End,
-}
-
-/// An entry that was left out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Skipped {
-    /// Its name as the archive has it.
-    pub name: Vec<u8>,
-    /// Why.
-    pub reason: SkipReason,
-}
-
-/// Why an entry was left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SkipReason {
-    /// aufs's own records: `.wh..wh.plnk`, `.wh..wh.orph`, `.wh..wh.aufs`, and all below them.
-    AufsMetadata,
-    /// The label of a GNU tar volume.
-    VolumeLabel,
-}
-
-/// What an archive held, known at its end.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// Entries, whiteouts, opaque marks and skipped entries.
-    pub entries: u64,
-    /// Entries left out.
-    pub skipped: u64,
-    /// Extended attributes left out: SELinux, IMA and EVM labels, `btrfs.*`, and namespaces that
-    /// layers do not carry.
-    pub dropped_xattrs: u64,
-    /// Whether the two zero blocks were there.
-    pub end_mark: bool,
-    /// Where the first byte after the end mark stands that is not zero. Such bytes are part of the
-    /// archive's digest and of nothing else, as with GNU tar and Go.
-    pub trailing_data: Option<u64>,
-}
 
 /// A pull parser over pushed bytes.
 ///
@@ -121,18 +44,8 @@ enum State {
     Header,
     /// In the body of an extended header.
     Extension { kind: Extension, left: usize },
-    /// In the continuation blocks of an old GNU sparse file.
-    OldGnuMap {
-        entry: Box<Entry>,
-        real_size: u64,
-        map: SparseMap,
-    },
-    /// In the map before the content of a PAX 1.0 sparse file.
-    PaxMap {
-        entry: Box<Entry>,
-        real_size: u64,
-        reader: MapReader,
-    },
+    /// In a sparse map that stands after the header.
+    Map(Box<PendingMap>),
     /// In the content of a file.
     Content,
     /// In bytes that do not count; a header comes after them.
@@ -164,25 +77,30 @@ impl Pending {
     }
 }
 
-/// The content of the current file.
-#[derive(Debug, Default)]
-struct Content {
-    /// Bytes of the file, holes included.
-    size: u64,
-    /// How far it has been told.
-    position: u64,
-    /// What is left of the current segment.
-    segment: Segment,
-    /// The segments after it.
-    segments: std::vec::IntoIter<Segment>,
-    /// Bytes in the archive that come after the content.
+/// A sparse file whose map is not all there yet.
+#[derive(Debug)]
+struct PendingMap {
+    entry: Entry,
+    source: MapSource,
+    /// Bytes of content in the archive.
+    stored: u64,
+    /// Bytes of padding after it.
     padding: u64,
+}
+
+/// Where the rest of a sparse map stands.
+#[derive(Debug)]
+enum MapSource {
+    /// In blocks between header and content.
+    OldGnu(SparseMap),
+    /// In text at the beginning of the content.
+    Pax(MapReader),
 }
 
 /// A block in the caller's buffer, or put together from pieces.
 enum BlockBytes<'a> {
     Whole(&'a Block),
-    Assembled(Block),
+    Assembled(Box<Block>),
 }
 
 impl std::ops::Deref for BlockBytes<'_> {
@@ -240,9 +158,11 @@ impl Decoder {
         let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
         let pax = |pax: &Option<Pax>| pax.as_ref().map_or(0, Pax::buffered);
         let map = match &self.state {
-            State::OldGnuMap { map, .. } => map.buffered(),
-            State::PaxMap { reader, .. } => reader.map.buffered(),
-            _ => self.content.segments.len() * size_of::<Segment>(),
+            State::Map(pending) => match &pending.source {
+                MapSource::OldGnu(map) => map.buffered(),
+                MapSource::Pax(reader) => reader.map.buffered(),
+            },
+            _ => self.content.buffered(),
         };
         self.body.len()
             + length(&self.pending.name)
@@ -328,18 +248,30 @@ impl Decoder {
                     self.state = State::Header;
                     None
                 }
-                State::Content => self.read_content(rest),
+                State::Content => match self.content.advance(rest.len()) {
+                    Next::Event(event, length) => {
+                        self.consume(rest, length);
+                        return Ok(event);
+                    }
+                    Next::Padding(left) => {
+                        self.state = State::Skip { left };
+                        return Ok(Event::EndOfEntry);
+                    }
+                },
                 &mut State::Extension { kind, left } => {
                     if !self.read_extension(rest, kind, left)? {
                         return Ok(Event::NeedMore);
                     }
                     None
                 }
-                State::OldGnuMap { .. } | State::PaxMap { .. } => {
+                State::Map(_) => {
                     let Some(block) = self.next_block(rest) else {
                         return Ok(Event::NeedMore);
                     };
-                    self.read_map(&block)?
+                    match std::mem::replace(&mut self.state, State::Header) {
+                        State::Map(pending) => self.read_map(pending, &block)?,
+                        _ => None,
+                    }
                 }
                 State::ZeroBlock => {
                     let Some(block) = self.next_block(rest) else {
@@ -391,7 +323,7 @@ impl Decoder {
             return None;
         }
         self.filled = 0;
-        Some(BlockBytes::Assembled(*self.block))
+        Some(BlockBytes::Assembled(self.block.clone()))
     }
 
     fn read_header(&mut self, block: &Block) -> Result<Option<Event>, Fault> {
@@ -432,18 +364,13 @@ impl Decoder {
         let size = header
             .size()
             .map_err(|kind| Fault::new(kind, "extended header"))?;
-        let left = usize::try_from(size)
-            .ok()
-            .filter(|&size| size <= limit)
-            .ok_or_else(|| {
-                Fault::new(
-                    CodecErrorKind::OverLimit {
-                        what,
-                        limit: limit as u64,
-                    },
-                    "extended header",
-                )
-            })?;
+        let Some(left) = usize::try_from(size).ok().filter(|&size| size <= limit) else {
+            let kind = CodecErrorKind::OverLimit {
+                what,
+                limit: limit as u64,
+            };
+            return Err(Fault::new(kind, "extended header"));
+        };
         self.state = State::Extension { kind, left };
         Ok(())
     }
@@ -524,371 +451,129 @@ impl Decoder {
             .unwrap_or_else(|| header.name(&mut buffer));
         let link = pax.linkpath.take().or(pending.link);
         let link = link.as_deref().unwrap_or_else(|| header.link());
-        self.build_entry(header, &mut pax, &Names { raw, link })
-            .map_err(|kind| Fault::new(kind, shown(raw)))
-    }
-
-    fn build_entry(
-        &mut self,
-        header: &Header<'_>,
-        pax: &mut Pax,
-        names: &Names<'_>,
-    ) -> Result<Option<Event>, CodecErrorKind> {
         self.summary.entries += 1;
-        if self.summary.entries > self.limits.entries {
-            let limit = self.limits.entries;
-            return Err(CodecErrorKind::OverLimit {
+        let source = Source {
+            header: *header,
+            name: raw,
+            link,
+            limits: &self.limits,
+        };
+        let event = if self.summary.entries > self.limits.entries {
+            Err(CodecErrorKind::OverLimit {
                 what: "entries",
-                limit,
-            });
-        }
-        let size = match pax.size {
-            Some(size) => size,
-            None => header.size()?,
-        };
-        let kind = header_kind(header.flag(), names.raw)?;
-        // Only these types have content. A size in any other header means nothing: GNU tar, Go and
-        // Python agree on that, and so on where the next header stands.
-        let stored = if matches!(kind, HeaderKind::File | HeaderKind::OldGnuSparse) {
-            size
+                limit: self.limits.entries,
+            })
         } else {
-            0
+            source
+                .assemble(&mut pax)
+                .and_then(|assembled| self.begin(assembled, raw))
         };
-        if stored > i64::MAX as u64 - BLOCK as u64 {
-            return Err(Malformed::Number("size").into());
-        }
-        let sparse = pax.sparse.finish()?;
-        if kind != HeaderKind::File && !matches!(sparse, SparseKind::None) {
-            return Err(Malformed::SparseHeader.into());
-        }
-        if kind == HeaderKind::VolumeLabel {
-            return Ok(Some(self.skip(names.raw, SkipReason::VolumeLabel, 0)));
-        }
-        let name = TarName::parse(names.raw)?;
-        if kind == HeaderKind::OldGnuSparse && !matches!(name, TarName::Plain(_)) {
-            // Its map may go on in blocks that no size accounts for.
-            return Err(Malformed::SparseHeader.into());
-        }
-        let path = match name {
-            TarName::Plain(path) => path,
-            TarName::AufsMetadata(_) => {
-                return Ok(Some(self.skip(names.raw, SkipReason::AufsMetadata, stored)));
-            }
-            TarName::Whiteout { directory, name } => {
-                self.check_path(&directory, name.len() + 1)?;
-                self.state = State::Skip {
-                    left: stored + padding_after(stored),
-                };
-                return Ok(Some(Event::Item(Item::Whiteout { directory, name })));
-            }
-            TarName::Opaque { directory } => {
-                self.check_path(&directory, 0)?;
-                self.state = State::Skip {
-                    left: stored + padding_after(stored),
-                };
-                return Ok(Some(Event::Item(Item::Opaque { directory })));
-            }
-        };
-        self.check_path(&path, 0)?;
-        if path.is_root() && kind != HeaderKind::Directory {
-            return Err(Rule::RootType.into());
-        }
-        let kind = self.entry_kind(header, kind, (pax, names.link, size))?;
-        let metadata = metadata(header, pax, &kind)?;
-        let xattrs = pax.take_xattrs();
         self.summary.dropped_xattrs += pax.dropped_xattrs;
-        let entry = Entry {
-            path,
-            kind,
-            metadata,
-            xattrs,
-        };
-        self.begin_content(header, entry, (stored, sparse))
-    }
-
-    fn skip(&mut self, name: &[u8], reason: SkipReason, stored: u64) -> Event {
-        self.summary.skipped += 1;
-        self.state = State::Skip {
-            left: stored + padding_after(stored),
-        };
-        Event::Skipped(Skipped {
-            name: name.to_vec(),
-            reason,
-        })
-    }
-
-    fn check_path(&self, path: &EntryPath, more: usize) -> Result<(), CodecErrorKind> {
-        if path.as_bytes().len() + more > self.limits.path {
-            let limit = self.limits.path as u64;
-            return Err(CodecErrorKind::OverLimit {
-                what: "bytes of a path",
-                limit,
-            });
-        }
-        Ok(())
-    }
-
-    fn entry_kind(
-        &self,
-        header: &Header<'_>,
-        kind: HeaderKind,
-        (pax, link, size): (&Pax, &[u8], u64),
-    ) -> Result<EntryKind, CodecErrorKind> {
-        let device = || -> Result<(u32, u32), Malformed> {
-            let (major, minor) = header.device()?;
-            Ok((
-                pax.device_major.unwrap_or(major),
-                pax.device_minor.unwrap_or(minor),
-            ))
-        };
-        Ok(match kind {
-            HeaderKind::File => EntryKind::File { size },
-            HeaderKind::OldGnuSparse => EntryKind::File {
-                size: header.sparse()?.2,
-            },
-            HeaderKind::HardLink if link.is_empty() => return Err(Rule::EmptyTarget.into()),
-            HeaderKind::HardLink => match TarName::parse(link)? {
-                TarName::Plain(target) if target.is_root() => return Err(Rule::LinkToRoot.into()),
-                TarName::Plain(target) => {
-                    self.check_path(&target, 0)?;
-                    EntryKind::HardLink { target }
-                }
-                _ => return Err(Rule::WhiteoutName.into()),
-            },
-            HeaderKind::Symlink if link.is_empty() => return Err(Rule::EmptyTarget.into()),
-            HeaderKind::Symlink if link.len() > self.limits.link => {
-                let limit = self.limits.link as u64;
-                return Err(CodecErrorKind::OverLimit {
-                    what: "bytes of a link target",
-                    limit,
-                });
-            }
-            HeaderKind::Symlink => EntryKind::Symlink {
-                target: link.to_vec(),
-            },
-            HeaderKind::CharDevice => match device()? {
-                (0, 0) => return Err(Rule::WhiteoutDevice.into()),
-                (major, minor) => EntryKind::CharDevice { major, minor },
-            },
-            HeaderKind::BlockDevice => {
-                let (major, minor) = device()?;
-                EntryKind::BlockDevice { major, minor }
-            }
-            HeaderKind::Directory => EntryKind::Directory,
-            HeaderKind::Fifo => EntryKind::Fifo,
-            HeaderKind::VolumeLabel => return Err(Rule::EntryType(header.flag()).into()),
-        })
+        event.map_err(|kind| Fault::new(kind, shown(raw)))
     }
 
     /// Turns to what follows the header of an entry: its content, or first its sparse map.
-    fn begin_content(
+    fn begin(
         &mut self,
-        header: &Header<'_>,
-        mut entry: Entry,
-        (stored, sparse): (u64, SparseKind),
+        assembled: Assembled,
+        name: &[u8],
     ) -> Result<Option<Event>, CodecErrorKind> {
-        self.content.padding = padding_after(stored);
-        self.content.segment = Segment {
-            offset: 0,
-            length: stored,
+        let (entry, stored, map) = match assembled {
+            Assembled::Item { item, ignored } => {
+                self.skip(ignored);
+                return Ok(Some(Event::Item(item)));
+            }
+            Assembled::Skipped { reason, ignored } => {
+                self.summary.skipped += 1;
+                self.skip(ignored);
+                return Ok(Some(Event::Skipped(Skipped {
+                    name: name.to_vec(),
+                    reason,
+                })));
+            }
+            Assembled::File { entry, stored, map } => (entry, stored, map),
         };
-        if header.flag() == b'S' {
-            let (fields, continued, real_size) = header.sparse()?;
-            let mut map = SparseMap::default();
-            map.read_old_gnu(fields, &self.limits)?;
-            if continued {
-                self.state = State::OldGnuMap {
-                    entry: Box::new(entry),
-                    real_size,
-                    map,
-                };
-                return Ok(None);
+        let padding = padding_after(stored);
+        let source = match map {
+            FileMap::Whole => {
+                self.state = State::Content;
+                self.content = Content::plain(stored, padding);
+                return Ok(Some(Event::Item(Item::Entry(entry))));
             }
-            return self.begin_sparse(entry, real_size, map).map(Some);
-        }
-        match sparse {
-            SparseKind::None => {}
-            SparseKind::Listed { real_size, map } => {
-                return self.begin_sparse(entry, real_size, map).map(Some);
+            FileMap::Listed(map) => {
+                return self.begin_sparse(entry, map, (stored, padding)).map(Some);
             }
-            SparseKind::InContent { real_size } => {
-                let reader = MapReader::default();
-                self.state = State::PaxMap {
-                    entry: Box::new(entry),
-                    real_size,
-                    reader,
-                };
-                return Ok(None);
-            }
-        }
-        match &mut entry.kind {
-            EntryKind::File { .. } => self.begin_file(stored, Vec::new()),
-            _ => self.state = State::Header,
-        }
-        Ok(Some(Event::Item(Item::Entry(entry))))
+            FileMap::Continued(map) => MapSource::OldGnu(map),
+            FileMap::InContent => MapSource::Pax(MapReader::default()),
+        };
+        self.state = State::Map(Box::new(PendingMap {
+            entry,
+            source,
+            stored,
+            padding,
+        }));
+        Ok(None)
+    }
+
+    fn skip(&mut self, ignored: u64) {
+        let left = ignored + padding_after(ignored);
+        self.state = if left == 0 {
+            State::Header
+        } else {
+            State::Skip { left }
+        };
     }
 
     fn begin_sparse(
         &mut self,
-        mut entry: Entry,
-        real_size: u64,
+        entry: Entry,
         map: SparseMap,
+        (stored, padding): (u64, u64),
     ) -> Result<Event, CodecErrorKind> {
-        let segments = map.checked(real_size, self.content.segment.length)?;
-        entry.kind = EntryKind::File { size: real_size };
-        self.content.segment = Segment::default();
-        self.begin_file(real_size, segments);
+        if let EntryKind::File { size } = entry.kind {
+            self.content = Content::sparse(size, map.checked(size, stored)?, padding);
+            self.state = State::Content;
+        }
         Ok(Event::Item(Item::Entry(entry)))
     }
 
-    fn begin_file(&mut self, size: u64, segments: Vec<Segment>) {
-        self.content.size = size;
-        self.content.position = 0;
-        self.content.segments = segments.into_iter();
-        self.state = State::Content;
-    }
-
     /// Takes one block of a sparse map that stands after the header.
-    fn read_map(&mut self, block: &Block) -> Result<Option<Event>, Fault> {
-        let complete = match &mut self.state {
-            State::OldGnuMap { map, .. } => map
-                .read_old_gnu_block(block, &self.limits)
-                .map(|more| !more),
-            State::PaxMap { reader, .. } => {
-                // The map is part of the stored size.
-                let stored = &mut self.content.segment.length;
-                match stored.checked_sub(BLOCK as u64) {
-                    Some(left) => {
-                        *stored = left;
-                        reader.read(block, &self.limits)
-                    }
-                    None => Err(Malformed::SparseMap.into()),
+    fn read_map(
+        &mut self,
+        mut pending: Box<PendingMap>,
+        block: &Block,
+    ) -> Result<Option<Event>, Fault> {
+        let more = match &mut pending.source {
+            MapSource::OldGnu(map) => map.read_old_gnu_block(block, &self.limits),
+            // This map is part of the stored size.
+            MapSource::Pax(reader) => match pending.stored.checked_sub(BLOCK as u64) {
+                Some(stored) => {
+                    pending.stored = stored;
+                    reader.read(block, &self.limits)
                 }
-            }
-            _ => unreachable!("only the map states read map blocks"),
+                None => Err(Malformed::SparseMap.into()),
+            },
         };
-        let complete = complete.map_err(|kind| Fault::new(kind, "sparse map"))?;
-        if !complete {
+        let subject = |entry: &Entry| shown(entry.path.as_bytes());
+        if more.map_err(|kind| Fault::new(kind, subject(&pending.entry)))? {
+            self.state = State::Map(pending);
             return Ok(None);
         }
-        let (entry, real_size, map) = match std::mem::replace(&mut self.state, State::Header) {
-            State::OldGnuMap {
-                entry,
-                real_size,
-                map,
-            } => (entry, real_size, map),
-            State::PaxMap {
-                entry,
-                real_size,
-                reader,
-            } => (entry, real_size, reader.map),
-            _ => unreachable!("only the map states read map blocks"),
+        let PendingMap {
+            entry,
+            source,
+            stored,
+            padding,
+        } = *pending;
+        let map = match source {
+            MapSource::OldGnu(map) => map,
+            MapSource::Pax(reader) => reader.map,
         };
-        let subject = shown(entry.path.as_bytes());
-        self.begin_sparse(*entry, real_size, map)
+        let subject = subject(&entry);
+        self.begin_sparse(entry, map, (stored, padding))
             .map(Some)
             .map_err(|kind| Fault::new(kind, subject))
     }
-
-    fn read_content(&mut self, rest: &mut &[u8]) -> Option<Event> {
-        let content = &mut self.content;
-        if content.segment.length == 0
-            && let Some(segment) = content.segments.next()
-        {
-            content.segment = segment;
-        }
-        let data = content.segment.length > 0;
-        let next = if data {
-            content.segment.offset
-        } else {
-            content.size
-        };
-        if content.position < next {
-            let (offset, length) = (content.position, next - content.position);
-            content.position = next;
-            return Some(Event::Hole { offset, length });
-        }
-        if !data {
-            self.state = State::Skip {
-                left: content.padding,
-            };
-            return Some(Event::EndOfEntry);
-        }
-        if rest.is_empty() {
-            return Some(Event::NeedMore);
-        }
-        let length = content.segment.length.min(rest.len() as u64);
-        let offset = content.position;
-        content.position += length;
-        content.segment.offset += length;
-        content.segment.length -= length;
-        self.consume(rest, length as usize);
-        Some(Event::Data { offset })
-    }
-}
-
-/// The names of an entry as the archive has them.
-struct Names<'a> {
-    raw: &'a [u8],
-    link: &'a [u8],
-}
-
-/// What a type flag stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum HeaderKind {
-    File,
-    OldGnuSparse,
-    HardLink,
-    Symlink,
-    CharDevice,
-    BlockDevice,
-    Directory,
-    Fifo,
-    VolumeLabel,
-}
-
-fn header_kind(flag: u8, name: &[u8]) -> Result<HeaderKind, Rule> {
-    Ok(match flag {
-        // Before POSIX, a slash was all that told a directory.
-        0 if name.ends_with(b"/") => HeaderKind::Directory,
-        // `7` is a contiguous file, which Linux does not know.
-        0 | b'0' | b'7' => HeaderKind::File,
-        b'S' => HeaderKind::OldGnuSparse,
-        b'1' => HeaderKind::HardLink,
-        b'2' => HeaderKind::Symlink,
-        b'3' => HeaderKind::CharDevice,
-        b'4' => HeaderKind::BlockDevice,
-        b'5' => HeaderKind::Directory,
-        b'6' => HeaderKind::Fifo,
-        b'V' => HeaderKind::VolumeLabel,
-        // Among them GNU's incremental dumps (`D`) and pieces of files (`M`).
-        other => return Err(Rule::EntryType(other)),
-    })
-}
-
-fn metadata(header: &Header<'_>, pax: &Pax, kind: &EntryKind) -> Result<Metadata, CodecErrorKind> {
-    let mode = match kind {
-        EntryKind::Symlink { .. } => 0o777,
-        _ => header.mode()?,
-    };
-    let uid = pax.uid.map_or_else(|| header.uid(), Ok)?;
-    let gid = pax.gid.map_or_else(|| header.gid(), Ok)?;
-    if uid == u32::MAX || gid == u32::MAX {
-        return Err(Rule::NoOwner.into());
-    }
-    let mtime = match pax.mtime {
-        Some(mtime) => mtime,
-        None => Timestamp {
-            seconds: header.mtime()?,
-            nanoseconds: 0,
-        },
-    };
-    Ok(Metadata {
-        mode,
-        uid,
-        gid,
-        mtime,
-    })
 }
 
 fn is_zero(block: &Block) -> bool {

@@ -65,8 +65,7 @@ impl SparseMap {
         self.segments.len() * size_of::<Segment>()
     }
 
-    /// Reads the pairs of fields of an old GNU header or continuation; says whether the map goes on
-    /// after them.
+    /// Reads the pairs of fields of an old GNU header or continuation.
     pub(super) fn read_old_gnu(
         &mut self,
         fields: &[u8],
@@ -217,11 +216,11 @@ pub(super) struct MapReader {
 }
 
 impl MapReader {
-    /// Takes one block; says whether the map is complete.
+    /// Takes one block; says whether the map goes on after it.
     pub(super) fn read(&mut self, block: &Block, limits: &Limits) -> Result<bool, CodecErrorKind> {
         for &byte in block {
             if self.left == Some(0) {
-                return Ok(true);
+                return Ok(false);
             }
             match byte {
                 b'0'..=b'9' => {
@@ -236,7 +235,7 @@ impl MapReader {
                 _ => return Err(Malformed::SparseMap.into()),
             }
         }
-        Ok(self.left == Some(0))
+        Ok(self.left != Some(0))
     }
 
     fn take(&mut self, value: u64, limits: &Limits) -> Result<(), CodecErrorKind> {

@@ -5,7 +5,7 @@
 //! [`END_MARK`]. On an error the buffer is as it was.
 
 use super::entry::{Entry, EntryKind, EntryPath, Item, Metadata, OPAQUE_NAME, Timestamp};
-use super::entry::{WHITEOUT_PREFIX, Xattr};
+use super::entry::{WHITEOUT_PREFIX, Xattr, check_component};
 use super::error::{EncodeError, Rule};
 use super::header::padding_after;
 use super::{BLOCK, Block};
@@ -38,7 +38,7 @@ pub fn encode_item(item: &Item, out: &mut Vec<u8>) -> Result<(), EncodeError> {
 }
 
 /// Appends one entry. A hard link's extended attributes are those of the name it links to, and are
-/// not written again.
+/// not written again. The root's time never counts and is written as zero.
 ///
 /// # Errors
 /// As [`encode_item`].
@@ -54,16 +54,19 @@ pub fn encode_entry(entry: &Entry, out: &mut Vec<u8>) -> Result<(), EncodeError>
     }
     fields.name = match (&entry.kind, entry.path.is_root()) {
         (EntryKind::Directory, true) => Name {
-            parts: [b"./", b"", b""],
+            parts: [b"./", b"", b"", b""],
         },
         (_, true) => return Err(refuse(Rule::RootType)),
         (EntryKind::Directory, false) => Name {
-            parts: [path, b"/", b""],
+            parts: [path, b"/", b"", b""],
         },
         (_, false) => Name {
-            parts: [path, b"", b""],
+            parts: [path, b"", b"", b""],
         },
     };
+    if entry.path.is_root() {
+        fields.mtime = Timestamp::default();
+    }
     let mut xattrs = entry.xattrs.as_slice();
     match &entry.kind {
         EntryKind::HardLink { target } if target.is_root() => return Err(refuse(Rule::LinkToRoot)),
@@ -105,13 +108,10 @@ pub fn encode_whiteout(
     name: &[u8],
     out: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
-    let checked = directory
-        .join(name)
-        .and_then(|path| match reserved(path.as_bytes()) {
-            true => Err(Rule::WhiteoutName),
-            false => Ok(()),
-        });
-    if let Err(rule) = checked {
+    let checked = check_component(name);
+    let reserved = reserved(directory.as_bytes()) || name.starts_with(WHITEOUT_PREFIX);
+    let broken = checked.err().or(reserved.then_some(Rule::WhiteoutName));
+    if let Some(rule) = broken {
         let subject = format!("\"{directory}/{}\"", name.escape_ascii());
         return Err(EncodeError { subject, rule });
     }
@@ -144,17 +144,9 @@ fn encode_mark(directory: &EntryPath, name: [&[u8]; 2], out: &mut Vec<u8>) {
         mtime: Timestamp::default(),
     };
     let mut fields = Fields::of(&EntryKind::File { size: 0 }, metadata);
-    let mut joined = Vec::new();
-    fields.name = if directory.is_root() {
-        Name {
-            parts: [name[0], name[1], b""],
-        }
-    } else {
-        joined.extend_from_slice(directory.as_bytes());
-        joined.push(b'/');
-        Name {
-            parts: [&joined, name[0], name[1]],
-        }
+    let slash: &[u8] = if directory.is_root() { b"" } else { b"/" };
+    fields.name = Name {
+        parts: [directory.as_bytes(), slash, name[0], name[1]],
     };
     fields.encode(&[], out);
 }
@@ -170,7 +162,7 @@ fn reserved(path: &[u8]) -> bool {
 /// A name in pieces, so that a slash or a prefix costs no copy.
 #[derive(Debug, Clone, Copy)]
 struct Name<'a> {
-    parts: [&'a [u8]; 3],
+    parts: [&'a [u8]; 4],
 }
 
 impl Name<'_> {
@@ -208,7 +200,7 @@ impl<'a> Fields<'a> {
     fn of(kind: &'a EntryKind, metadata: Metadata) -> Self {
         let mut fields = Self {
             name: Name {
-                parts: [b"", b"", b""],
+                parts: [b"", b"", b"", b""],
             },
             link: b"",
             flag: b'0',
@@ -251,7 +243,7 @@ impl<'a> Fields<'a> {
             out.resize(out.len() + padding_after(length as u64) as usize, 0);
             let extension = Fields {
                 name: Name {
-                    parts: [b"././@PaxHeader", b"", b""],
+                    parts: [b"././@PaxHeader", b"", b"", b""],
                 },
                 size: length as u64,
                 ..Fields::of(&EntryKind::Fifo, ZERO)
@@ -314,7 +306,7 @@ impl<'a> Fields<'a> {
         write_octal(&mut block[136..147], self.mtime.seconds as u64);
         block[156] = self.flag;
         Name {
-            parts: [self.link, b"", b""],
+            parts: [self.link, b"", b"", b""],
         }
         .write_cut(&mut block[157..257]);
         block[257..265].copy_from_slice(b"ustar\x0000");

@@ -1,2 +1,29 @@
-//! Placeholder crate root.
+//! Proves that a driver means what the contract says, and measures it.
+//!
+//! The suite ([`conformance`]) runs named [cases](cases) through a [`Context`] on a
+//! [`Fixture`](fixture::Fixture). What it compares is read and computed by code of its own: the
+//! [tree reader](tree), the [canonical changeset's rules](oracle), the [tar writer](tar). No
+//! driver is known here.
 #![forbid(unsafe_code)]
+
+pub mod bench;
+pub mod case;
+pub mod cases;
+pub mod conformance;
+pub mod edit;
+pub mod fixture;
+pub mod interrupt;
+pub mod leaks;
+pub mod live;
+pub mod oracle;
+pub mod prelude;
+pub mod report;
+pub mod runner;
+pub mod seed;
+pub mod tar;
+pub mod tree;
+pub mod workload;
+
+mod context;
+
+pub use context::{Context, Setting};

@@ -1,2 +1,3 @@
 //! Entry point.
+#![forbid(unsafe_code)]
 fn main() {}

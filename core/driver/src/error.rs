@@ -187,16 +187,32 @@ impl Error {
     }
 }
 
-/// The kind that an errno means to a caller.
+/// A failed kernel call is its own operation until [`Error::during`] names the caller's.
+impl From<strata_sys::SysError> for Error {
+    fn from(error: strata_sys::SysError) -> Self {
+        let kind = if error.is_unsupported() {
+            ErrorKind::Unavailable
+        } else if error.errno().is_none() && error.source.kind() == std::io::ErrorKind::InvalidInput
+        {
+            ErrorKind::InvalidInput
+        } else {
+            kind_of(&error.source)
+        };
+        Self::new(kind, error.step).caused_by(error)
+    }
+}
+
+/// The kind that an errno means to a caller. By the kind of the standard library and not by the
+/// number, which an error loses when `fs_err` adds the path.
 fn kind_of(error: &std::io::Error) -> ErrorKind {
-    use rustix::io::Errno;
-    match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::NOSPC | Errno::DQUOT) => ErrorKind::NoSpace,
-        Some(Errno::PERM | Errno::ACCESS) => ErrorKind::PermissionDenied,
-        Some(Errno::BUSY | Errno::TXTBSY) => ErrorKind::Busy,
-        Some(Errno::NOENT) => ErrorKind::NotFound,
-        Some(Errno::EXIST) => ErrorKind::AlreadyExists,
-        Some(Errno::NOSYS | Errno::OPNOTSUPP) => ErrorKind::Unsupported,
+    use std::io::ErrorKind as Io;
+    match error.kind() {
+        Io::StorageFull | Io::QuotaExceeded => ErrorKind::NoSpace,
+        Io::PermissionDenied => ErrorKind::PermissionDenied,
+        Io::ResourceBusy | Io::ExecutableFileBusy => ErrorKind::Busy,
+        Io::NotFound => ErrorKind::NotFound,
+        Io::AlreadyExists => ErrorKind::AlreadyExists,
+        Io::Unsupported => ErrorKind::Unsupported,
         _ => ErrorKind::Other,
     }
 }
@@ -257,6 +273,12 @@ mod tests {
     fn io_errno_decides_the_kind() {
         let full = std::io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error());
         assert_eq!(Error::io("apply", full).kind(), ErrorKind::NoSpace);
+    }
+
+    #[test]
+    fn kind_is_found_below_a_path() {
+        let error = fs_err::read("/no/such/file").unwrap_err();
+        assert_eq!(Error::io("read", error).kind(), ErrorKind::NotFound);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The plug-in point: factories open drivers, a registry knows factories.
 
 use crate::capability::Capabilities;
+use crate::checked::{CapabilityOverrides, Checked};
 use crate::driver::StorageDriver;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
@@ -157,5 +158,21 @@ impl Registry {
                     .with("driver", name)
                     .hint(format!("known drivers: {}", known.join(", ")))
             })
+    }
+
+    /// Opens the driver called `name` behind the [checks](Checked), with the overrides of
+    /// [`OVERRIDES_VARIABLE`](crate::OVERRIDES_VARIABLE). Blocking.
+    pub fn open(
+        &self,
+        name: &str,
+        options: &OpenOptions,
+        host: &Host,
+    ) -> Result<Arc<dyn StorageDriver>> {
+        let overrides = CapabilityOverrides::from_environment()?;
+        let driver = self
+            .get(name)?
+            .open(options, host)
+            .map_err(|error| error.with("driver", name))?;
+        Ok(Arc::new(Checked::with_overrides(driver, &overrides)))
     }
 }

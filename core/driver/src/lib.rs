@@ -13,8 +13,11 @@ pub mod backing;
 pub mod catalog;
 pub mod changeset;
 pub mod diff;
+pub mod guard;
 pub mod mount;
+pub mod probe;
 pub mod process;
+pub mod recovery;
 pub mod tree;
 
 mod blocking;
@@ -32,8 +35,10 @@ mod snapshot;
 mod stream;
 mod undo;
 
+pub use apply::apply;
 pub use blocking::blocking;
 pub use capability::{Capabilities, Capability, CapabilitySet, Limits, Quirk, QuirkSet};
+pub use checked::{CapabilityOverrides, Checked, OVERRIDES_VARIABLE};
 pub use counters::Counters;
 pub use driver::StorageDriver;
 pub use error::{BoxError, Error, ErrorKind, Result};

@@ -13,6 +13,7 @@ pub mod file;
 mod kernel_log;
 pub mod lock;
 pub mod loopdev;
+pub mod map;
 pub mod mount;
 pub mod mountinfo;
 pub mod namespace;

@@ -1,2 +1,13 @@
-//! Placeholder crate root.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
+
+mod config;
+mod diff;
+mod driver;
+mod error;
+mod layout;
+mod mechanism;
+mod probe;
+
+pub use config::Config;
+pub use driver::{Vfs, VfsFactory};

@@ -1,1 +1,358 @@
 //! The catalogue: the only truth of which snapshots a driver root holds.
+//!
+//! One SQLite database `<root>/catalog.db` in WAL mode, used by several processes at once. An
+//! operation of a driver is an intent row, then the mechanism, then the row that makes it true;
+//! what a crash leaves between is found by comparing [`leftovers`](Catalog::leftovers) and
+//! [`known_ids`](Catalog::known_ids) with the disk.
+//!
+//! # Durability
+//! A durable instance syncs the log once per operation, at the transaction that makes it true;
+//! intents and clean-up are not synced, since losing one only leaves something to reclaim. A
+//! volatile instance syncs nothing but a checkpoint in thousands of operations.
+
+mod database;
+mod holder;
+mod mounts;
+mod query;
+mod row;
+mod schema;
+
+pub use row::{CommitRow, Draft, Leftovers, MountRow, ProcessId, Row, SnapshotId, State};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::{DriverName, SnapshotName};
+use crate::options::Durability;
+use crate::snapshot::{Labels, SnapshotKind};
+use database::{Database, Fault, Sync};
+use holder::Holder;
+use rusqlite::Connection;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// How a catalogue is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct CatalogOptions<'a> {
+    /// The driver whose root this is or becomes.
+    pub driver: &'a DriverName,
+    /// Durability class of every operation of this instance.
+    pub durability: Durability,
+}
+
+/// An open catalogue; shared by reference between threads.
+///
+/// Every call is one short blocking transaction. Errors name the operation and the snapshot;
+/// [`ErrorKind::Busy`] means that another process kept the database locked for ten seconds.
+#[derive(Debug)]
+pub struct Catalog {
+    root: PathBuf,
+    database: Database,
+    holder: OnceLock<Holder>,
+}
+
+impl Catalog {
+    /// Opens the catalogue of `root`, or makes it in a directory that is empty or missing (its
+    /// parent must exist).
+    ///
+    /// A root of another driver, one of a later version, and a directory that holds anything
+    /// else are [`ErrorKind::InvalidInput`], and nothing is made. A damaged file is
+    /// [`ErrorKind::Corrupt`].
+    pub fn open(root: &Path, options: &CatalogOptions<'_>) -> Result<Self> {
+        let catalog = Self {
+            root: root.to_owned(),
+            database: schema::open(root, options)?,
+            holder: OnceLock::new(),
+        };
+        holder::sweep(root)?;
+        catalog.sweep_mounts()?;
+        Ok(catalog)
+    }
+
+    /// The driver that `root` belongs to; none where there is no catalogue, or no directory.
+    pub fn peek(root: &Path) -> Result<Option<DriverName>> {
+        schema::peek(root)
+    }
+
+    /// The directory that was opened.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A value that the driver recorded about its root.
+    pub fn meta(&self, key: &str) -> Result<Option<String>> {
+        let key = format!("{}{key}", schema::OPTION_PREFIX);
+        self.database.query("read option", |connection| {
+            Ok(query::meta(connection, &key)?)
+        })
+    }
+
+    /// Records a value about the root.
+    pub fn set_meta(&self, key: &str, value: &str) -> Result<()> {
+        let key = format!("{}{key}", schema::OPTION_PREFIX);
+        self.database
+            .write("record option", Sync::Now, |connection| {
+                Ok(query::set_meta(connection, &key, value)?)
+            })
+    }
+
+    /// Reserves `key` and records, unsynced, that a snapshot is being made.
+    ///
+    /// A name in use is [`ErrorKind::AlreadyExists`], an unknown parent [`ErrorKind::NotFound`],
+    /// one that is not committed [`ErrorKind::InvalidState`]. Follow with
+    /// [`finish_create`](Self::finish_create) or [`abandon_create`](Self::abandon_create).
+    pub fn begin_create(
+        &self,
+        key: &SnapshotName,
+        kind: SnapshotKind,
+        parent: Option<&SnapshotName>,
+        labels: &Labels,
+    ) -> Result<Draft> {
+        let holder = self.holder()?;
+        self.database.write("prepare", Sync::Later, |connection| {
+            self.refuse_taken(connection, "key", key)?;
+            let parent = parent
+                .map(|name| query::parent(connection, name))
+                .transpose()?
+                .map(|row| row.id);
+            let id = query::insert(
+                connection,
+                &query::NewRow {
+                    name: key,
+                    kind,
+                    parent,
+                    labels,
+                    holder,
+                },
+            )?;
+            let chain = match parent {
+                Some(parent) => query::chain(connection, parent)?,
+                None => Vec::new(),
+            };
+            Ok(Draft { id, chain })
+        })
+    }
+
+    /// Makes a created snapshot true: the commit point of prepare and view.
+    pub fn finish_create(&self, id: SnapshotId) -> Result<()> {
+        self.database.write("prepare", Sync::Now, |connection| {
+            if query::mark_ready(connection, id)? {
+                return Ok(());
+            }
+            Err(not_in_state(id, "it is not being created"))
+        })
+    }
+
+    /// Forgets a creation, also a crashed one; call it after what was made on disk is gone.
+    /// Idempotent.
+    pub fn abandon_create(&self, id: SnapshotId) -> Result<()> {
+        self.forget(id)
+    }
+
+    /// Makes an active snapshot a committed one under a new name, with the same number: the
+    /// commit point of commit.
+    ///
+    /// An unknown key is [`ErrorKind::NotFound`], one that is not active
+    /// [`ErrorKind::InvalidState`], a name in use [`ErrorKind::AlreadyExists`]; a late parent is
+    /// refused like one of [`begin_create`](Self::begin_create), and is
+    /// [`ErrorKind::InvalidState`] for a snapshot that has a parent. Gives the row as it is now.
+    pub fn commit(&self, commit: &CommitRow<'_>) -> Result<Row> {
+        self.database.write("commit", Sync::Now, |connection| {
+            let mut row = query::get(connection, commit.key)?;
+            if row.kind != SnapshotKind::Active {
+                return Err(refused(
+                    ErrorKind::InvalidState,
+                    format!("it is {}, not active", row.kind),
+                    ("key", commit.key),
+                ));
+            }
+            if let Some(name) = commit.late_parent {
+                if row.parent.is_some() {
+                    return Err(refused(
+                        ErrorKind::InvalidState,
+                        "it has a parent already".to_owned(),
+                        ("key", commit.key),
+                    ));
+                }
+                row.parent = Some(query::parent(connection, name)?.id);
+                row.parent_name = Some(name.clone());
+            }
+            self.refuse_taken(connection, "name", commit.name)?;
+            let now = query::now_ms();
+            connection
+                .prepare_cached(
+                    "UPDATE snapshot SET name = ?2, kind = 3, parent = ?3, labels = ?4, \
+                     created_ms = ?5, updated_ms = ?5 WHERE id = ?1",
+                )?
+                .execute((
+                    row.id.0,
+                    commit.name.as_str(),
+                    row.parent.map(|parent| parent.0),
+                    query::labels_text(commit.labels),
+                    now,
+                ))?;
+            Ok(Row {
+                name: Some(commit.name.clone()),
+                kind: SnapshotKind::Committed,
+                labels: commit.labels.clone(),
+                created_ms: now,
+                updated_ms: now,
+                ..row
+            })
+        })
+    }
+
+    /// Frees the name of a snapshot and marks it for deletion: the commit point of remove.
+    ///
+    /// An unknown name is [`ErrorKind::NotFound`], a snapshot that others stand on
+    /// [`ErrorKind::InUse`]. Gives the row as it was. Follow with
+    /// [`finish_remove`](Self::finish_remove), now or in a reclaim.
+    pub fn begin_remove(&self, name: &SnapshotName) -> Result<Row> {
+        let holder = self.holder()?;
+        self.database.write("remove", Sync::Now, |connection| {
+            let row = query::get(connection, name)?;
+            if let Some(child) = query::a_child(connection, row.id)? {
+                return Err(Fault::Refused(
+                    Error::new(ErrorKind::InUse, "remove")
+                        .because("another snapshot stands on it")
+                        .with("name", name)
+                        .with("child", child),
+                ));
+            }
+            query::mark_removing(connection, row.id, holder)?;
+            Ok(row)
+        })
+    }
+
+    /// Forgets a removed snapshot; call it after what was on disk is gone. Idempotent.
+    pub fn finish_remove(&self, id: SnapshotId) -> Result<()> {
+        self.forget(id)
+    }
+
+    /// The snapshot of that name, or [`ErrorKind::NotFound`].
+    pub fn get(&self, name: &SnapshotName) -> Result<Row> {
+        self.database
+            .query("stat", |connection| query::get(connection, name))
+    }
+
+    /// The snapshot of that name and its parents, nearest first, itself included.
+    pub fn chain(&self, name: &SnapshotName) -> Result<Vec<SnapshotId>> {
+        self.database.read("read chain", |connection| {
+            let row = query::get(connection, name)?;
+            query::chain(connection, row.id)
+        })
+    }
+
+    /// All snapshots that exist, in order of their names.
+    pub fn list(&self) -> Result<Vec<Row>> {
+        self.database
+            .query("list", |connection| Ok(query::list(connection)?))
+    }
+
+    /// Replaces the labels of a snapshot, or [`ErrorKind::NotFound`].
+    pub fn set_labels(&self, name: &SnapshotName, labels: &Labels) -> Result<()> {
+        self.database.write("relabel", Sync::Now, |connection| {
+            let changed = connection
+                .prepare_cached(
+                    "UPDATE snapshot SET labels = ?2, updated_ms = max(?3, created_ms) \
+                     WHERE name = ?1",
+                )?
+                .execute((name.as_str(), query::labels_text(labels), query::now_ms()))?;
+            if changed == 1 {
+                return Ok(());
+            }
+            Err(Fault::Refused(
+                Error::new(ErrorKind::NotFound, "relabel").with("name", name),
+            ))
+        })
+    }
+
+    /// Half-made and half-removed snapshots, by number. After what they left on disk is gone,
+    /// each is forgotten with [`abandon_create`](Self::abandon_create) or
+    /// [`finish_remove`](Self::finish_remove).
+    pub fn leftovers(&self, which: Leftovers) -> Result<Vec<Row>> {
+        let rows = self.database.query("list leftovers", |connection| {
+            Ok(query::unfinished(connection)?)
+        })?;
+        let mut left = Vec::new();
+        for row in rows {
+            let asked = which == Leftovers::AbandonedOrRemoved && row.state == State::Removing;
+            if asked || self.is_abandoned(&row)? {
+                left.push(row);
+            }
+        }
+        Ok(left)
+    }
+
+    /// The numbers of all rows in any state. Read it after scanning the disk: what was seen there
+    /// and is not in it is an orphan.
+    pub fn known_ids(&self) -> Result<BTreeSet<SnapshotId>> {
+        self.database.query("list ids", |connection| {
+            Ok(query::ids(connection)?.into_iter().collect())
+        })
+    }
+
+    /// This instance's name; it is registered by the first operation that leaves an intent.
+    fn holder(&self) -> Result<&str> {
+        if let Some(holder) = self.holder.get() {
+            return Ok(holder.name());
+        }
+        let new = Holder::register(&self.root)?;
+        // Another thread may have been first; then the new one ends here.
+        Ok(self.holder.get_or_init(|| new).name())
+    }
+
+    /// A name that a creator reserved and died with is free: its remains, now nameless, go with
+    /// the next reclaim.
+    fn refuse_taken(
+        &self,
+        connection: &Connection,
+        what: &'static str,
+        name: &SnapshotName,
+    ) -> Result<(), Fault> {
+        let taken = || {
+            let error = Error::new(ErrorKind::AlreadyExists, "catalogue").with(what, name);
+            Err(Fault::Refused(error))
+        };
+        if query::find(connection, name)?.is_some() {
+            return taken();
+        }
+        match query::find_creating(connection, name)? {
+            None => Ok(()),
+            Some(row) if self.is_abandoned(&row)? => {
+                let dead = row.holder.as_deref().unwrap_or_default();
+                Ok(query::mark_removing(connection, row.id, dead)?)
+            }
+            Some(_) => taken(),
+        }
+    }
+
+    fn is_abandoned(&self, row: &Row) -> Result<bool> {
+        match row.holder.as_deref() {
+            Some(name) if self.holder.get().is_some_and(|own| own.name() == name) => Ok(false),
+            Some(name) if !name.is_empty() => holder::is_gone(&self.root, name),
+            _ => Ok(true),
+        }
+    }
+
+    fn forget(&self, id: SnapshotId) -> Result<()> {
+        self.database
+            .write("forget snapshot", Sync::Later, |connection| {
+                connection
+                    .prepare_cached("DELETE FROM snapshot WHERE id = ?1 AND state <> 2")?
+                    .execute([id.0])?;
+                Ok(())
+            })
+    }
+}
+
+fn refused(kind: ErrorKind, why: String, (what, name): (&'static str, &SnapshotName)) -> Fault {
+    Fault::Refused(Error::new(kind, "catalogue").because(why).with(what, name))
+}
+
+fn not_in_state(id: SnapshotId, why: &str) -> Fault {
+    Fault::Refused(
+        Error::new(ErrorKind::InvalidState, "catalogue")
+            .because(why)
+            .with("id", id),
+    )
+}

@@ -1,0 +1,107 @@
+//! Instances as locked files: whoever can take the lock knows that the instance is gone.
+
+use super::schema::HOLDERS;
+use crate::error::{Error, Result};
+use rustix::io::Errno;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use strata_sys::lock::FileLock;
+
+/// This instance's name and lock. Dropping it ends the instance.
+#[derive(Debug)]
+pub(super) struct Holder {
+    name: String,
+    file: PathBuf,
+    _lock: FileLock,
+}
+
+impl Holder {
+    /// Registers a new instance in `root`.
+    pub(super) fn register(root: &Path) -> Result<Self> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        const OPERATION: &str = "register instance";
+        let directory = root.join(HOLDERS);
+        // Keeps a sweep from taking the file between its creation and its lock.
+        let registering =
+            FileLock::shared(&directory).map_err(|error| Error::from(error).during(OPERATION))?;
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
+        // Process ids come again, after a boot or in another namespace; the time tells them apart.
+        let name = format!(
+            "{}-{:x}-{}",
+            std::process::id(),
+            now.as_nanos(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
+        let file = directory.join(&name);
+        fs_err::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&file)
+            .map_err(|error| Error::io(OPERATION, error))?;
+        let lock =
+            FileLock::exclusive(&file).map_err(|error| Error::from(error).during(OPERATION))?;
+        drop(registering);
+        Ok(Self {
+            name,
+            file,
+            _lock: lock,
+        })
+    }
+
+    /// The name that rows bear.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        if let Err(error) = fs_err::remove_file(&self.file) {
+            tracing::debug!(%error, "instance file left to the next sweep");
+        }
+    }
+}
+
+/// Whether the instance `name` is gone.
+pub(super) fn is_gone(root: &Path, name: &str) -> Result<bool> {
+    is_unlocked(&root.join(HOLDERS).join(name))
+}
+
+/// Shared, so that two who ask at once do not take each other for the instance.
+fn is_unlocked(file: &Path) -> Result<bool> {
+    match FileLock::try_shared(file) {
+        Ok(lock) => Ok(lock.is_some()),
+        Err(error) if error.is(Errno::NOENT) => Ok(true),
+        Err(error) => Err(Error::from(error).during("ask for instance")),
+    }
+}
+
+/// Removes the files of instances that are gone. A row whose holder has no file is as good as one
+/// whose holder can be locked.
+pub(super) fn sweep(root: &Path) -> Result<()> {
+    const OPERATION: &str = "sweep instances";
+    let directory = root.join(HOLDERS);
+    let mut entries = fs_err::read_dir(&directory)
+        .map_err(|error| Error::io(OPERATION, error))?
+        .peekable();
+    if entries.peek().is_none() {
+        return Ok(());
+    }
+    let alone = FileLock::try_exclusive(&directory)
+        .map_err(|error| Error::from(error).during(OPERATION))?;
+    if alone.is_none() {
+        return Ok(());
+    }
+    for entry in entries {
+        let file = entry.map_err(|error| Error::io(OPERATION, error))?.path();
+        if is_unlocked(&file)?
+            && let Err(error) = fs_err::remove_file(&file)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::debug!(%error, "instance file left to the next sweep");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,291 @@
+//! The statements, and rows as values.
+
+use super::database::Fault;
+use super::row::{Row, SnapshotId, State};
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::SnapshotName;
+use crate::snapshot::{Labels, SnapshotKind};
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension as _};
+
+/// Columns of [`read_row`]; the parent's name comes from the row that its number points to.
+macro_rules! select_rows {
+    ($rest:literal) => {
+        concat!(
+            "SELECT s.id, s.name, s.kind, s.state, s.parent, p.name, s.labels, s.created_ms, \
+             s.updated_ms, s.holder FROM snapshot s LEFT JOIN snapshot p ON p.id = s.parent ",
+            $rest
+        )
+    };
+}
+
+/// What stands before the name of a snapshot that is being made.
+const RESERVED: char = '\u{1}';
+
+/// Longest chain that is believed; a longer one is a loop.
+const LONGEST_CHAIN: usize = 100_000;
+
+pub(super) fn meta(connection: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
+    connection
+        .prepare_cached("SELECT value FROM meta WHERE key = ?1")?
+        .query_row([key], |row| row.get(0))
+        .optional()
+}
+
+pub(super) fn set_meta(connection: &Connection, key: &str, value: &str) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO meta (key, value) VALUES (?1, ?2) \
+             ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        )?
+        .execute([key, value])
+        .map(drop)
+}
+
+/// A new row in state `Creating`.
+pub(super) struct NewRow<'a> {
+    pub(super) name: &'a SnapshotName,
+    pub(super) kind: SnapshotKind,
+    pub(super) parent: Option<SnapshotId>,
+    pub(super) labels: &'a Labels,
+    pub(super) holder: &'a str,
+}
+
+pub(super) fn insert(connection: &Connection, new: &NewRow<'_>) -> rusqlite::Result<SnapshotId> {
+    let now = now_ms();
+    connection
+        .prepare_cached(
+            "INSERT INTO snapshot \
+             (name, kind, state, parent, labels, created_ms, updated_ms, holder) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7)",
+        )?
+        .insert((
+            reserved(new.name),
+            kind_number(new.kind),
+            state_number(State::Creating),
+            new.parent.map(|parent| parent.0),
+            labels_text(new.labels),
+            now,
+            new.holder,
+        ))
+        .map(SnapshotId)
+}
+
+/// The snapshot called `name`, if it exists.
+pub(super) fn find(connection: &Connection, name: &SnapshotName) -> Result<Option<Row>, Fault> {
+    find_exactly(connection, name.as_str())
+}
+
+/// The row that is being made under `name`.
+pub(super) fn find_creating(
+    connection: &Connection,
+    name: &SnapshotName,
+) -> Result<Option<Row>, Fault> {
+    find_exactly(connection, &reserved(name))
+}
+
+fn find_exactly(connection: &Connection, name: &str) -> Result<Option<Row>, Fault> {
+    let row = connection
+        .prepare_cached(select_rows!("WHERE s.name = ?1"))?
+        .query_row([name], read_row)
+        .optional()?;
+    Ok(row)
+}
+
+/// The snapshot called `name`, or `NotFound`.
+pub(super) fn get(connection: &Connection, name: &SnapshotName) -> Result<Row, Fault> {
+    find(connection, name)?.ok_or_else(|| {
+        Fault::Refused(Error::new(ErrorKind::NotFound, "catalogue").with("name", name))
+    })
+}
+
+/// The committed snapshot called `name`, as a parent.
+pub(super) fn parent(connection: &Connection, name: &SnapshotName) -> Result<Row, Fault> {
+    let row = find(connection, name)?.ok_or_else(|| {
+        Fault::Refused(
+            Error::new(ErrorKind::NotFound, "catalogue")
+                .because("no such parent")
+                .with("parent", name),
+        )
+    })?;
+    if row.kind == SnapshotKind::Committed {
+        return Ok(row);
+    }
+    Err(Fault::Refused(
+        Error::new(ErrorKind::InvalidState, "catalogue")
+            .because(format!("the parent is {}, not committed", row.kind))
+            .with("parent", name),
+    ))
+}
+
+/// `first` and its parents, nearest first.
+pub(super) fn chain(connection: &Connection, first: SnapshotId) -> Result<Vec<SnapshotId>, Fault> {
+    let mut statement = connection.prepare_cached(
+        "WITH RECURSIVE above (id, parent, depth) AS ( \
+             SELECT id, parent, 0 FROM snapshot WHERE id = ?1 \
+             UNION ALL \
+             SELECT s.id, s.parent, above.depth + 1 FROM above \
+             JOIN snapshot s ON s.id = above.parent WHERE above.depth < ?2 \
+         ) SELECT id, parent FROM above ORDER BY depth",
+    )?;
+    let mut rows = statement.query((first.0, LONGEST_CHAIN as i64))?;
+    let mut found = Vec::new();
+    let mut open_end = Some(first.0);
+    while let Some(row) = rows.next()? {
+        found.push(SnapshotId(row.get(0)?));
+        open_end = row.get(1)?;
+    }
+    if open_end.is_none() && found.len() <= LONGEST_CHAIN {
+        return Ok(found);
+    }
+    Err(Fault::Refused(
+        Error::new(ErrorKind::Corrupt, "catalogue")
+            .because("the chain of parents does not end")
+            .with("id", first)
+            .hint(super::database::CORRUPT_HINT),
+    ))
+}
+
+/// Whether anything that exists or is being made stands on `id`.
+pub(super) fn a_child(connection: &Connection, id: SnapshotId) -> rusqlite::Result<Option<String>> {
+    connection
+        .prepare_cached("SELECT name FROM snapshot WHERE parent = ?1 AND name IS NOT NULL LIMIT 1")?
+        .query_row([id.0], |row| {
+            let name: String = row.get(0)?;
+            Ok(name.trim_start_matches(RESERVED).to_owned())
+        })
+        .optional()
+}
+
+pub(super) fn list(connection: &Connection) -> rusqlite::Result<Vec<Row>> {
+    connection
+        .prepare_cached(select_rows!("WHERE s.state = 2 ORDER BY s.name"))?
+        .query_map([], read_row)?
+        .collect()
+}
+
+pub(super) fn unfinished(connection: &Connection) -> rusqlite::Result<Vec<Row>> {
+    connection
+        .prepare_cached(select_rows!(
+            "WHERE s.name IS NULL OR s.name < char(2) ORDER BY s.id"
+        ))?
+        .query_map([], read_row)?
+        .collect()
+}
+
+pub(super) fn ids(connection: &Connection) -> rusqlite::Result<Vec<SnapshotId>> {
+    connection
+        .prepare_cached("SELECT id FROM snapshot")?
+        .query_map([], |row| row.get(0).map(SnapshotId))?
+        .collect()
+}
+
+/// Gives a created row its name.
+pub(super) fn mark_ready(connection: &Connection, id: SnapshotId) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(
+            "UPDATE snapshot SET state = 2, name = substr(name, 2), holder = NULL \
+             WHERE id = ?1 AND state = 1",
+        )?
+        .execute([id.0])
+        .map(|changed| changed == 1)
+}
+
+/// Takes the name and marks the row for deletion by `holder`.
+pub(super) fn mark_removing(
+    connection: &Connection,
+    id: SnapshotId,
+    holder: &str,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("UPDATE snapshot SET state = 3, name = NULL, holder = ?2 WHERE id = ?1")?
+        .execute((id.0, holder))
+        .map(drop)
+}
+
+fn read_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
+    let labels = row.get_ref(6)?.as_str()?;
+    Ok(Row {
+        id: SnapshotId(row.get(0)?),
+        name: name_at(row, 1)?,
+        kind: kind_of(row.get(2)?).ok_or_else(|| broken(2, "no such kind"))?,
+        state: state_of(row.get(3)?).ok_or_else(|| broken(3, "no such state"))?,
+        parent: row.get::<_, Option<i64>>(4)?.map(SnapshotId),
+        parent_name: name_at(row, 5)?,
+        labels: if labels.is_empty() {
+            Labels::new()
+        } else {
+            serde_json::from_str(labels).map_err(|error| broken(6, error))?
+        },
+        created_ms: row.get(7)?,
+        updated_ms: row.get(8)?,
+        holder: row.get(9)?,
+    })
+}
+
+fn name_at(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Option<SnapshotName>> {
+    let Some(text) = row.get_ref(column)?.as_str_or_null()? else {
+        return Ok(None);
+    };
+    SnapshotName::new(text.strip_prefix(RESERVED).unwrap_or(text))
+        .map(Some)
+        .map_err(|error| broken(column, error))
+}
+
+fn reserved(name: &SnapshotName) -> String {
+    format!("{RESERVED}{name}")
+}
+
+fn broken(
+    column: usize,
+    why: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, why.into())
+}
+
+/// No labels are no text, which saves the parse.
+pub(super) fn labels_text(labels: &Labels) -> String {
+    if labels.is_empty() {
+        return String::new();
+    }
+    serde_json::to_string(labels).expect("a map from strings to strings is JSON")
+}
+
+pub(super) fn kind_number(kind: SnapshotKind) -> i64 {
+    match kind {
+        SnapshotKind::Active => 1,
+        SnapshotKind::View => 2,
+        SnapshotKind::Committed => 3,
+    }
+}
+
+fn kind_of(number: i64) -> Option<SnapshotKind> {
+    [
+        SnapshotKind::Active,
+        SnapshotKind::View,
+        SnapshotKind::Committed,
+    ]
+    .into_iter()
+    .find(|kind| kind_number(*kind) == number)
+}
+
+fn state_number(state: State) -> i64 {
+    match state {
+        State::Creating => 1,
+        State::Ready => 2,
+        State::Removing => 3,
+    }
+}
+
+fn state_of(number: i64) -> Option<State> {
+    [State::Creating, State::Ready, State::Removing]
+        .into_iter()
+        .find(|state| state_number(*state) == number)
+}
+
+/// Unix milliseconds.
+pub(super) fn now_ms() -> i64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as i64)
+}

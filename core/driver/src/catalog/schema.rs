@@ -1,0 +1,257 @@
+//! Tables, versions, and making or recognising a root.
+//!
+//! `snapshot.name` tells the state as well, so that one index finds both names and what is
+//! unfinished: a name as it is for a snapshot that exists, with U+0001 in front (no name begins
+//! so) while it is being made, NULL once it is being removed. `parent` is no foreign key: a row
+//! that is being removed may outlive its parent's.
+//!
+//! Pages are small, since an operation writes a few bytes on several of them.
+
+use super::database::{Database, Fault, Missing, Sync, explain};
+use super::{CatalogOptions, query};
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::DriverName;
+use crate::options::Durability;
+use rusqlite::Connection;
+use std::path::Path;
+use strata_sys::lock::FileLock;
+
+/// File name of the catalogue in a root.
+pub(super) const FILE: &str = "catalog.db";
+/// Directory of the instances' locks in a root.
+pub(super) const HOLDERS: &str = "holders";
+
+/// `application_id` of the database: "Stra".
+const APPLICATION: i64 = 0x5374_7261;
+/// Version of the tables below.
+const VERSION: i64 = 1;
+
+/// Key of the driver's name in `meta`.
+const DRIVER: &str = "driver";
+/// Keys that a driver records itself get this prefix.
+pub(super) const OPTION_PREFIX: &str = "option.";
+
+/// Set before anything is written.
+const PAGES: &str = "PRAGMA page_size=1024";
+
+const TABLES: &str = "
+CREATE TABLE meta (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE snapshot (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT UNIQUE,
+    kind INTEGER NOT NULL CHECK (kind BETWEEN 1 AND 3),
+    state INTEGER NOT NULL CHECK (state BETWEEN 1 AND 3),
+    parent INTEGER,
+    labels TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    updated_ms INTEGER NOT NULL,
+    holder TEXT
+) STRICT;
+CREATE INDEX snapshot_by_parent ON snapshot (parent) WHERE parent IS NOT NULL;
+CREATE TABLE mount (
+    number INTEGER PRIMARY KEY,
+    snapshot INTEGER NOT NULL,
+    target BLOB NOT NULL,
+    mount_id INTEGER,
+    namespace TEXT NOT NULL,
+    boot_id TEXT NOT NULL,
+    holder_pid INTEGER NOT NULL,
+    holder_started INTEGER NOT NULL
+) STRICT;
+CREATE INDEX mount_by_snapshot ON mount (snapshot);
+CREATE INDEX mount_by_target ON mount (target);
+";
+
+/// What a file that may be a catalogue turned out to be.
+enum Found {
+    Nothing,
+    Ours,
+}
+
+/// Opens or makes the catalogue in `root`.
+pub(super) fn open(root: &Path, options: &CatalogOptions<'_>) -> Result<Database> {
+    const OPERATION: &str = "open catalogue";
+    let path = root.join(FILE);
+    if !path
+        .try_exists()
+        .map_err(|error| Error::io(OPERATION, error))?
+    {
+        return create(root, options);
+    }
+    let database = Database::open(&path, options.durability, Missing::Refuse)?;
+    match recognise(&database, &path)? {
+        Found::Ours => {}
+        // Somebody is making it right now, or died while doing so.
+        Found::Nothing => {
+            drop(database);
+            return create(root, options);
+        }
+    }
+    let driver = driver_of(&database, &path)?;
+    if driver == *options.driver {
+        return Ok(database);
+    }
+    Err(Error::new(ErrorKind::InvalidInput, OPERATION)
+        .because(format!(
+            "the root belongs to driver `{driver}`, not to `{}`",
+            options.driver
+        ))
+        .with("root", root.display())
+        .hint(format!(
+            "open it with driver `{driver}`, or give `{}` a root of its own",
+            options.driver
+        )))
+}
+
+/// The driver of the root at `root`, if it is one.
+pub(super) fn peek(root: &Path) -> Result<Option<DriverName>> {
+    let path = root.join(FILE);
+    match rustix::fs::stat(&path) {
+        Ok(stat) if stat.st_size > 0 => {}
+        Ok(_) | Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(None),
+        Err(errno) => {
+            return Err(Error::io("read catalogue", errno.into()).with("root", root.display()));
+        }
+    }
+    let database = Database::open(&path, Durability::Volatile, Missing::Refuse)?;
+    match recognise(&database, &path)? {
+        Found::Ours => driver_of(&database, &path).map(Some),
+        Found::Nothing => Ok(None),
+    }
+}
+
+fn create(root: &Path, options: &CatalogOptions<'_>) -> Result<Database> {
+    const OPERATION: &str = "make catalogue";
+    let io = |error| Error::io(OPERATION, error).with("root", root.display());
+    match fs_err::create_dir(root) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(io(error)),
+        Ok(()) | Err(_) => {}
+    }
+    // Two processes may find the same empty directory.
+    let lock = FileLock::exclusive(root).map_err(|error| Error::from(error).during(OPERATION))?;
+    refuse_filled(root)?;
+    let path = root.join(FILE);
+    let database = Database::open(&path, options.durability, Missing::Create)?;
+    if matches!(recognise(&database, &path)?, Found::Ours) {
+        drop(lock);
+        drop(database);
+        return open(root, options);
+    }
+    match fs_err::create_dir(root.join(HOLDERS)) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(io(error)),
+        Ok(()) | Err(_) => {}
+    }
+    database.query(OPERATION, |connection| {
+        connection.execute_batch(PAGES)?;
+        let mode: String = connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0))?;
+        if mode == "wal" {
+            return Ok(());
+        }
+        Err(Fault::Refused(
+            Error::new(ErrorKind::Unavailable, OPERATION)
+                .because("the file system cannot share memory between processes")
+                .with("root", root.display())
+                .hint("put the root on a local file system"),
+        ))
+    })?;
+    database.write(OPERATION, Sync::Now, |connection| {
+        connection.execute_batch(TABLES)?;
+        query::set_meta(connection, DRIVER, options.driver.as_str())?;
+        connection.execute_batch(&format!(
+            "PRAGMA application_id={APPLICATION}; PRAGMA user_version={VERSION};"
+        ))?;
+        Ok(())
+    })?;
+    if options.durability == Durability::Durable {
+        for directory in [Some(root), root.parent()].into_iter().flatten() {
+            let directory = if directory.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                directory
+            };
+            fs_err::File::open(directory)
+                .and_then(|directory| directory.sync_all())
+                .map_err(io)?;
+        }
+    }
+    Ok(database)
+}
+
+/// Only an empty directory, or one in which a catalogue was being made, becomes a root.
+fn refuse_filled(root: &Path) -> Result<()> {
+    const OPERATION: &str = "make catalogue";
+    let io = |error| Error::io(OPERATION, error).with("root", root.display());
+    for entry in fs_err::read_dir(root).map_err(io)? {
+        let name = entry.map_err(io)?.file_name();
+        // `lost+found` is what mkfs puts into a new file system.
+        let own = [
+            FILE,
+            "catalog.db-wal",
+            "catalog.db-shm",
+            "catalog.db-journal",
+            HOLDERS,
+            "lost+found",
+        ];
+        if !own.iter().any(|known| name == *known) {
+            return Err(Error::new(ErrorKind::InvalidInput, OPERATION)
+                .because("the directory is neither empty nor a driver's root")
+                .with("root", root.display())
+                .with("found", name.display())
+                .hint("choose an empty or a new directory"));
+        }
+    }
+    Ok(())
+}
+
+fn recognise(database: &Database, path: &Path) -> Result<Found> {
+    const OPERATION: &str = "open catalogue";
+    let number = |connection: &Connection, pragma: &str| {
+        connection.query_row(pragma, [], |row| row.get::<_, i64>(0))
+    };
+    let (application, version, tables) = database.read(OPERATION, |connection| {
+        Ok((
+            number(connection, "PRAGMA application_id")?,
+            number(connection, "PRAGMA user_version")?,
+            number(connection, "SELECT count(*) FROM sqlite_schema")?,
+        ))
+    })?;
+    let refuse = |reason: String, hint: &str| {
+        Err(Error::new(ErrorKind::InvalidInput, OPERATION)
+            .because(reason)
+            .with("catalogue", path.display())
+            .hint(hint))
+    };
+    match (application, version) {
+        (0, 0) if tables == 0 => Ok(Found::Nothing),
+        (APPLICATION, VERSION) => Ok(Found::Ours),
+        (APPLICATION, later) if later > VERSION => refuse(
+            format!("it has version {later}, and this program knows versions up to {VERSION}"),
+            "use the program that wrote it, or a later one",
+        ),
+        _ => refuse(
+            "it is a database of another program".to_owned(),
+            "choose an empty or a new directory",
+        ),
+    }
+}
+
+fn driver_of(database: &Database, path: &Path) -> Result<DriverName> {
+    let name = database.query("open catalogue", |connection| {
+        Ok(query::meta(connection, DRIVER)?)
+    })?;
+    name.and_then(|name| DriverName::new(name).ok())
+        .ok_or_else(|| {
+            explain(
+                "open catalogue",
+                path,
+                rusqlite::Error::InvalidColumnType(
+                    0,
+                    DRIVER.to_owned(),
+                    rusqlite::types::Type::Null,
+                ),
+            )
+        })
+}

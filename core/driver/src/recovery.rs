@@ -1,0 +1,70 @@
+//! Recovery and reclaiming for drivers that keep a directory per snapshot.
+
+use crate::catalog::{Catalog, Leftovers, SnapshotId};
+use crate::error::{Error, Result};
+use crate::tree::{self, Budget, Removal};
+use rustix::fs::{Mode, OFlags};
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// Entries that `remove` deletes at once; what is larger is left to `reclaim`, so that removing
+/// an image costs the same as removing a container.
+pub const REMOVE_BUDGET: u64 = 512;
+
+/// Deletes what removed, abandoned and unknown snapshots left in `directory`, whose entries are
+/// named by `parse`. Returns how many snapshots are gone. Idempotent.
+pub fn sweep(
+    catalog: &Catalog,
+    directory: &Path,
+    which: Leftovers,
+    parse: impl Fn(&str) -> Option<SnapshotId>,
+) -> Result<u64> {
+    // The disk first, the catalogue after: an intent is recorded before its directory is made,
+    // so a directory seen now whose number is unknown then belongs to nobody.
+    let mut found = BTreeSet::new();
+    for entry in fs_err::read_dir(directory).map_err(|error| Error::io("reclaim", error))? {
+        let entry = entry.map_err(|error| Error::io("reclaim", error))?;
+        found.extend(entry.file_name().to_str().and_then(&parse));
+    }
+    let known = catalog.known_ids()?;
+    let mut gone = 0;
+    for &orphan in found.difference(&known) {
+        tracing::info!(id = %orphan, "deleting a directory that no snapshot owns");
+        remove_all(directory, orphan)?;
+        gone += 1;
+    }
+    for row in catalog.leftovers(which)? {
+        remove_all(directory, row.id)?;
+        catalog.finish_remove(row.id)?;
+        gone += 1;
+    }
+    Ok(gone)
+}
+
+/// Deletes the directory of a snapshot whose removal is recorded, if it is small; the rest is
+/// for [`sweep`].
+pub fn remove_now(catalog: &Catalog, directory: &Path, id: SnapshotId) -> Result<()> {
+    let home = open(directory)?;
+    let name = id.to_string();
+    match tree::remove(
+        home.as_fd(),
+        name.as_bytes(),
+        Budget::Entries(REMOVE_BUDGET),
+    )? {
+        Removal::Complete => catalog.finish_remove(id),
+        Removal::Left => Ok(()),
+    }
+}
+
+/// Deletes all of a snapshot's directory, for a creation that failed.
+pub fn remove_all(directory: &Path, id: SnapshotId) -> Result<()> {
+    let home = open(directory)?;
+    tree::remove(home.as_fd(), id.to_string().as_bytes(), Budget::Unlimited).map(drop)
+}
+
+fn open(directory: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(directory, flags, Mode::empty())
+        .map_err(|errno| Error::io("open", errno.into()).with("path", directory.display()))
+}

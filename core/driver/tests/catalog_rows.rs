@@ -1,0 +1,445 @@
+//! What the catalogue promises of its rows, in one process.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+use strata_driver::catalog::{Catalog, CatalogOptions, CommitRow, Leftovers, SnapshotId, State};
+use strata_driver::{
+    DriverName, Durability, ErrorKind, Labels, Result, SnapshotKind, SnapshotName,
+};
+
+fn open(root: &Path) -> Result<Catalog> {
+    open_as(root, "one")
+}
+
+fn open_as(root: &Path, driver: &str) -> Result<Catalog> {
+    Catalog::open(
+        root,
+        &CatalogOptions {
+            driver: &DriverName::new(driver).unwrap(),
+            durability: Durability::Durable,
+        },
+    )
+}
+
+fn name(text: &str) -> SnapshotName {
+    SnapshotName::new(text).unwrap()
+}
+
+fn labels(value: &str) -> Labels {
+    [("label".to_owned(), value.to_owned())].into()
+}
+
+fn create(catalog: &Catalog, key: &str, parent: Option<&str>) -> Result<SnapshotId> {
+    let parent = parent.map(name);
+    let draft = catalog.begin_create(
+        &name(key),
+        SnapshotKind::Active,
+        parent.as_ref(),
+        &labels("key"),
+    )?;
+    catalog.finish_create(draft.id)?;
+    Ok(draft.id)
+}
+
+fn commit(catalog: &Catalog, key: &str, to: &str) -> Result<SnapshotId> {
+    commit_late(catalog, key, to, None)
+}
+
+fn commit_late(catalog: &Catalog, key: &str, to: &str, late: Option<&str>) -> Result<SnapshotId> {
+    let late = late.map(name);
+    let row = catalog.commit(&CommitRow {
+        key: &name(key),
+        name: &name(to),
+        labels: &labels("name"),
+        late_parent: late.as_ref(),
+    })?;
+    Ok(row.id)
+}
+
+fn kind<T: std::fmt::Debug>(result: Result<T>) -> ErrorKind {
+    result.unwrap_err().kind()
+}
+
+#[test]
+fn life_of_a_snapshot_is_told_by_its_row() {
+    let root = tempfile::tempdir().unwrap();
+    let catalog = open(root.path()).unwrap();
+    let base = create(&catalog, "k1", None).unwrap();
+    assert_eq!(commit(&catalog, "k1", "base").unwrap(), base);
+    let middle = create(&catalog, "k1", Some("base")).unwrap();
+    commit(&catalog, "k1", "middle").unwrap();
+    let draft = catalog
+        .begin_create(
+            &name("top"),
+            SnapshotKind::View,
+            Some(&name("middle")),
+            &Labels::new(),
+        )
+        .unwrap();
+    assert_eq!(draft.chain, [middle, base]);
+    // Nobody else sees it before it is finished, and its name is taken.
+    assert_eq!(kind(catalog.get(&name("top"))), ErrorKind::NotFound);
+    assert_eq!(
+        kind(create(&catalog, "top", None)),
+        ErrorKind::AlreadyExists
+    );
+    assert_eq!(catalog.list().unwrap().len(), 2);
+    catalog.finish_create(draft.id).unwrap();
+
+    let names: Vec<_> = catalog
+        .list()
+        .unwrap()
+        .into_iter()
+        .map(|row| row.name.unwrap().to_string())
+        .collect();
+    assert_eq!(names, ["base", "middle", "top"]);
+    let top = catalog.get(&name("top")).unwrap();
+    assert_eq!((top.kind, top.state), (SnapshotKind::View, State::Ready));
+    assert_eq!(
+        (top.parent, top.parent_name.clone()),
+        (Some(middle), Some(name("middle")))
+    );
+    assert_eq!(top.holder, None);
+    assert_eq!(catalog.get(&name("base")).unwrap().labels, labels("name"));
+    assert_eq!(
+        catalog.chain(&name("top")).unwrap(),
+        [draft.id, middle, base]
+    );
+    let info = top.into_info().unwrap();
+    assert_eq!(info.parent, Some(name("middle")));
+    assert!(info.created_ms > 1_600_000_000_000);
+
+    catalog
+        .set_labels(&name("top"), &labels("new \u{1f980} \"'"))
+        .unwrap();
+    assert_eq!(
+        catalog.get(&name("top")).unwrap().labels,
+        labels("new \u{1f980} \"'")
+    );
+    let gone = catalog.begin_remove(&name("top")).unwrap();
+    assert_eq!((gone.id, gone.name), (draft.id, Some(name("top"))));
+    assert_eq!(kind(catalog.get(&name("top"))), ErrorKind::NotFound);
+    // The name is free at once, the number is not.
+    let again = create(&catalog, "top", Some("base")).unwrap();
+    assert!(again > draft.id);
+    let known: Vec<_> = catalog.known_ids().unwrap().into_iter().collect();
+    assert_eq!(known, [base, middle, draft.id, again]);
+    catalog.finish_remove(draft.id).unwrap();
+    catalog.finish_remove(draft.id).unwrap();
+    assert!(!catalog.known_ids().unwrap().contains(&draft.id));
+}
+
+#[test]
+fn numbers_are_never_given_twice() {
+    let root = tempfile::tempdir().unwrap();
+    let mut last = None;
+    for _ in 0..3 {
+        let catalog = open(root.path()).unwrap();
+        let id = create(&catalog, "k", None).unwrap();
+        assert!(Some(id) > last);
+        last = Some(id);
+        catalog.begin_remove(&name("k")).unwrap();
+        catalog.finish_remove(id).unwrap();
+    }
+}
+
+#[test]
+fn refusals_change_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let catalog = open(root.path()).unwrap();
+    create(&catalog, "k", None).unwrap();
+    commit(&catalog, "k", "base").unwrap();
+    create(&catalog, "active", Some("base")).unwrap();
+    let before = catalog.list().unwrap();
+    assert_eq!(
+        kind(create(&catalog, "active", None)),
+        ErrorKind::AlreadyExists
+    );
+    assert_eq!(
+        kind(create(&catalog, "base", None)),
+        ErrorKind::AlreadyExists
+    );
+    assert_eq!(
+        kind(create(&catalog, "x", Some("nobody"))),
+        ErrorKind::NotFound
+    );
+    assert_eq!(
+        kind(create(&catalog, "x", Some("active"))),
+        ErrorKind::InvalidState
+    );
+    assert_eq!(kind(commit(&catalog, "nobody", "x")), ErrorKind::NotFound);
+    assert_eq!(kind(commit(&catalog, "base", "x")), ErrorKind::InvalidState);
+    assert_eq!(
+        kind(commit(&catalog, "active", "base")),
+        ErrorKind::AlreadyExists
+    );
+    assert_eq!(
+        kind(commit(&catalog, "active", "active")),
+        ErrorKind::AlreadyExists
+    );
+    assert_eq!(
+        kind(commit_late(&catalog, "active", "x", Some("base"))),
+        ErrorKind::InvalidState
+    );
+    let error = catalog.begin_remove(&name("base")).unwrap_err();
+    assert_eq!(
+        (error.kind(), error.context("child")),
+        (ErrorKind::InUse, Some("active"))
+    );
+    assert_eq!(
+        kind(catalog.begin_remove(&name("nobody"))),
+        ErrorKind::NotFound
+    );
+    assert_eq!(
+        kind(catalog.set_labels(&name("nobody"), &Labels::new())),
+        ErrorKind::NotFound
+    );
+    assert_eq!(
+        kind(catalog.finish_create(before[0].id)),
+        ErrorKind::InvalidState
+    );
+    catalog.finish_remove(before[0].id).unwrap();
+    catalog.abandon_create(before[0].id).unwrap();
+    assert_eq!(catalog.list().unwrap(), before);
+    assert_eq!(
+        catalog.leftovers(Leftovers::AbandonedOrRemoved).unwrap(),
+        []
+    );
+}
+
+#[test]
+fn late_parent_joins_the_chain() {
+    let root = tempfile::tempdir().unwrap();
+    let catalog = open(root.path()).unwrap();
+    let base = create(&catalog, "k", None).unwrap();
+    commit(&catalog, "k", "base").unwrap();
+    let late = create(&catalog, "k", None).unwrap();
+    assert_eq!(
+        kind(commit_late(&catalog, "k", "x", Some("nobody"))),
+        ErrorKind::NotFound
+    );
+    commit_late(&catalog, "k", "late", Some("base")).unwrap();
+    assert_eq!(catalog.chain(&name("late")).unwrap(), [late, base]);
+    assert_eq!(kind(catalog.begin_remove(&name("base"))), ErrorKind::InUse);
+}
+
+#[test]
+fn being_made_and_being_removed_children_count_as_they_should() {
+    let root = tempfile::tempdir().unwrap();
+    let catalog = open(root.path()).unwrap();
+    create(&catalog, "k", None).unwrap();
+    commit(&catalog, "k", "base").unwrap();
+    let parent = name("base");
+    let draft = catalog
+        .begin_create(
+            &name("child"),
+            SnapshotKind::Active,
+            Some(&parent),
+            &Labels::new(),
+        )
+        .unwrap();
+    assert_eq!(kind(catalog.begin_remove(&parent)), ErrorKind::InUse);
+    catalog.finish_create(draft.id).unwrap();
+    catalog.begin_remove(&name("child")).unwrap();
+    catalog.begin_remove(&parent).unwrap();
+}
+
+#[test]
+fn what_an_instance_leaves_is_found_by_the_next_and_by_nobody_before() {
+    let root = tempfile::tempdir().unwrap();
+    let (first, second) = (open(root.path()).unwrap(), open(root.path()).unwrap());
+    let half_made = first
+        .begin_create(&name("half"), SnapshotKind::Active, None, &Labels::new())
+        .unwrap()
+        .id;
+    let removed = create(&first, "gone", None).unwrap();
+    first.begin_remove(&name("gone")).unwrap();
+    assert_eq!(second.leftovers(Leftovers::Abandoned).unwrap(), []);
+    let asked = second.leftovers(Leftovers::AbandonedOrRemoved).unwrap();
+    assert_eq!(
+        asked.iter().map(|row| row.id).collect::<Vec<_>>(),
+        [removed]
+    );
+    assert_eq!(
+        kind(create(&second, "half", None)),
+        ErrorKind::AlreadyExists
+    );
+
+    drop(first);
+    let left = second.leftovers(Leftovers::Abandoned).unwrap();
+    let told: Vec<_> = left.iter().map(|row| (row.id, row.state)).collect();
+    assert_eq!(
+        told,
+        [(half_made, State::Creating), (removed, State::Removing)]
+    );
+    assert_eq!(left[0].name, Some(name("half")));
+    // A dead creator keeps no name.
+    create(&second, "half", None).unwrap();
+    let left = second.leftovers(Leftovers::Abandoned).unwrap();
+    let told: Vec<_> = left.iter().map(|row| (row.id, row.state)).collect();
+    assert_eq!(
+        told,
+        [(half_made, State::Removing), (removed, State::Removing)]
+    );
+    second.finish_remove(half_made).unwrap();
+    second.finish_remove(removed).unwrap();
+    assert_eq!(second.leftovers(Leftovers::AbandonedOrRemoved).unwrap(), []);
+    assert_eq!(
+        fs_err::read_dir(root.path().join("holders"))
+            .unwrap()
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn stale_instance_files_are_swept() {
+    let root = tempfile::tempdir().unwrap();
+    drop(open(root.path()).unwrap());
+    let stale = root.path().join("holders/4000000-1-0");
+    fs_err::write(&stale, "").unwrap();
+    let _catalog = open(root.path()).unwrap();
+    assert!(!stale.exists());
+}
+
+#[test]
+fn options_are_kept_and_cannot_touch_the_drivers_name() {
+    let root = tempfile::tempdir().unwrap();
+    let catalog = open(root.path()).unwrap();
+    assert_eq!(catalog.meta("index").unwrap(), None);
+    catalog.set_meta("index", "off").unwrap();
+    catalog.set_meta("index", "on").unwrap();
+    catalog.set_meta("driver", "other").unwrap();
+    drop(catalog);
+    let catalog = open(root.path()).unwrap();
+    assert_eq!(catalog.meta("index").unwrap().as_deref(), Some("on"));
+    assert_eq!(
+        Catalog::peek(root.path()).unwrap(),
+        Some(DriverName::new("one").unwrap())
+    );
+}
+
+#[test]
+fn foreign_roots_are_refused_and_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("root");
+    assert_eq!(Catalog::peek(&root).unwrap(), None);
+    drop(open(&root).unwrap());
+    let error = open_as(&root, "two").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    let text = error.to_string();
+    assert!(text.contains("`one`") && text.contains("`two`"), "{text}");
+    assert!(error.hint_text().is_some());
+
+    let filled = directory.path().join("filled");
+    fs_err::create_dir(&filled).unwrap();
+    fs_err::write(filled.join("photo.jpg"), "x").unwrap();
+    assert_eq!(kind(open(&filled)), ErrorKind::InvalidInput);
+    assert_eq!(fs_err::read_dir(&filled).unwrap().count(), 1);
+    assert_eq!(Catalog::peek(&filled).unwrap(), None);
+    assert_eq!(
+        kind(open(&directory.path().join("no/parent"))),
+        ErrorKind::NotFound
+    );
+}
+
+#[test]
+fn later_versions_and_other_databases_are_refused() {
+    for (statement, word) in [
+        ("PRAGMA user_version=99", "version 99"),
+        ("PRAGMA application_id=1", "another program"),
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        drop(open(root.path()).unwrap());
+        rusqlite::Connection::open(root.path().join("catalog.db"))
+            .unwrap()
+            .execute_batch(statement)
+            .unwrap();
+        for error in [
+            open(root.path()).unwrap_err(),
+            Catalog::peek(root.path()).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            assert!(error.to_string().contains(word), "{error}");
+        }
+    }
+}
+
+#[test]
+fn damage_is_corrupt_with_a_way_out() {
+    let garbage = tempfile::tempdir().unwrap();
+    fs_err::write(garbage.path().join("catalog.db"), vec![0x5a; 8192]).unwrap();
+    let error = open(garbage.path()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
+    assert!(error.hint_text().is_some());
+
+    // A row that makes no sense, a chain without an end, and pages that are torn.
+    let root = tempfile::tempdir().unwrap();
+    let catalog = open(root.path()).unwrap();
+    create(&catalog, "k", None).unwrap();
+    commit(&catalog, "k", "base").unwrap();
+    let raw = rusqlite::Connection::open(root.path().join("catalog.db")).unwrap();
+    raw.execute_batch("UPDATE snapshot SET parent = id")
+        .unwrap();
+    assert_eq!(kind(catalog.chain(&name("base"))), ErrorKind::Corrupt);
+    raw.execute_batch("UPDATE snapshot SET parent = 77")
+        .unwrap();
+    assert_eq!(kind(catalog.chain(&name("base"))), ErrorKind::Corrupt);
+    raw.execute_batch("UPDATE snapshot SET parent = NULL, labels = '{'")
+        .unwrap();
+    let error = catalog.get(&name("base")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
+    raw.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")
+        .unwrap();
+    drop((raw, catalog));
+    let file = root.path().join("catalog.db");
+    let mut bytes = fs_err::read(&file).unwrap();
+    for byte in &mut bytes[1024..] {
+        *byte ^= 0xff;
+    }
+    fs_err::write(&file, bytes).unwrap();
+    let error = open(root.path())
+        .and_then(|catalog| catalog.list())
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
+}
+
+#[test]
+fn an_interrupted_making_of_the_root_is_taken_up() {
+    let root = tempfile::tempdir().unwrap();
+    fs_err::write(root.path().join("catalog.db"), "").unwrap();
+    assert_eq!(Catalog::peek(root.path()).unwrap(), None);
+    create(&open(root.path()).unwrap(), "k", None).unwrap();
+}
+
+#[test]
+fn threads_share_one_catalogue() {
+    let root = tempfile::tempdir().unwrap();
+    let catalog = open(root.path()).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let catalog = &catalog;
+            scope.spawn(move || {
+                for round in 0..20 {
+                    create(catalog, &format!("{thread}-{round}"), None).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(catalog.list().unwrap().len(), 80);
+}
+
+#[test]
+fn ids_read_what_they_write_and_nothing_else() {
+    let root = tempfile::tempdir().unwrap();
+    let id = create(&open(root.path()).unwrap(), "k", None).unwrap();
+    assert_eq!(id.to_string().parse::<SnapshotId>().unwrap(), id);
+    assert_eq!(id.get(), 1);
+    for wrong in ["", "0", "01", "+1", "-1", "1 ", "x", "99999999999999999999"] {
+        assert_eq!(
+            kind(wrong.parse::<SnapshotId>()),
+            ErrorKind::InvalidInput,
+            "{wrong}"
+        );
+    }
+}

@@ -1,0 +1,71 @@
+//! The attributes of a new upper directory's root.
+
+use crate::error::OverlayError;
+use rustix::fs::{Gid, Mode, OFlags, Timespec, Timestamps, Uid};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use strata_sys::xattr;
+
+/// Gives `upper` what the root of `parent` has, or what an empty snapshot has: 0755, 0:0, time 0.
+pub(super) fn set_root(upper: &Path, parent: Option<&Path>) -> Result<(), OverlayError> {
+    let fail = |source: io::Error| OverlayError::CopyAttributes {
+        path: upper.to_owned(),
+        source,
+    };
+    set(upper, parent).map_err(fail)
+}
+
+fn set(upper: &Path, parent: Option<&Path>) -> io::Result<()> {
+    let root = open(upper)?;
+    let Some(parent) = parent else {
+        rustix::fs::fchmod(&root, Mode::from_raw_mode(0o755))?;
+        rustix::fs::futimens(&root, &times(0, 0))?;
+        return Ok(());
+    };
+    let model = open(parent)?;
+    copy(&model, &root)
+}
+
+/// Copies owner, mode, attributes and times from one directory to another, in the order in
+/// which none undoes another. Overlay's own attributes stay behind.
+pub(super) fn copy(model: impl AsFd, root: impl AsFd) -> io::Result<()> {
+    let stat = rustix::fs::fstat(&model)?;
+    let own = rustix::fs::fstat(&root)?;
+    if (stat.st_uid, stat.st_gid) != (own.st_uid, own.st_gid) {
+        rustix::fs::fchown(
+            &root,
+            Some(Uid::from_raw(stat.st_uid)),
+            Some(Gid::from_raw(stat.st_gid)),
+        )?;
+    }
+    rustix::fs::fchmod(&root, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
+    for name in xattr::list(&model).map_err(io::Error::other)? {
+        let own_mark = name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
+        if own_mark || name == b"security.selinux" {
+            continue;
+        }
+        let value = xattr::get(&model, name.as_slice()).map_err(io::Error::other)?;
+        if let Some(value) = value {
+            xattr::set(&root, name.as_slice(), &value).map_err(io::Error::other)?;
+        }
+    }
+    rustix::fs::futimens(&root, &times(stat.st_mtime, stat.st_mtime_nsec as i64))?;
+    Ok(())
+}
+
+fn times(seconds: i64, nanoseconds: i64) -> Timestamps {
+    let stamp = Timespec {
+        tv_sec: seconds,
+        tv_nsec: nanoseconds,
+    };
+    Timestamps {
+        last_access: stamp,
+        last_modification: stamp,
+    }
+}
+
+fn open(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}

@@ -1,0 +1,361 @@
+//! What makes overlay overlay: upper, work and lower directories, and the plans that join them.
+
+mod attributes;
+mod placement;
+
+pub(crate) use placement::UpperPlacement;
+
+use crate::config::Config;
+use crate::error::OverlayError;
+use crate::layout::Layout;
+use rustix::fs::{CWD, Mode, OFlags};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+use strata_driver::catalog::{Catalog, CommitRow, Draft, Leftovers, Row, SnapshotId};
+use strata_driver::mount::{Detached, Mounter};
+use strata_driver::{
+    CommitOptions, Counters, Durability, Error, ErrorKind, MountFlags, MountOption, MountPlan,
+    MountStep, PrepareOptions, Result, SnapshotKind, SnapshotName, Undo, guard, recovery,
+};
+
+/// Most lower directories of one mount (`OVL_MAX_STACK` in the kernel).
+pub(crate) const MAX_LAYERS: usize = 500;
+
+/// Which of the two namespaces overlay keeps its own attributes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Namespace {
+    /// `trusted.overlay.*`: the initial user namespace.
+    Trusted,
+    /// `user.overlay.*`, mounts with `userxattr`: a user namespace.
+    User,
+}
+
+impl Namespace {
+    /// The attribute that makes a directory opaque.
+    pub(crate) fn opaque(self) -> &'static std::ffi::CStr {
+        match self {
+            Self::Trusted => c"trusted.overlay.opaque",
+            Self::User => c"user.overlay.opaque",
+        }
+    }
+}
+
+/// One root of the overlay driver, used from blocking threads.
+#[derive(Debug)]
+pub(crate) struct Mechanism {
+    pub(crate) catalog: Catalog,
+    pub(crate) layout: Layout,
+    pub(crate) config: Config,
+    pub(crate) namespace: Namespace,
+    pub(crate) durability: Durability,
+    pub(crate) mounter: Mounter,
+    pub(crate) counters: Arc<Counters>,
+}
+
+impl Mechanism {
+    /// Makes the fixed directories and deletes what a crash left.
+    pub(crate) fn recover(&self) -> Result<()> {
+        for directory in self.layout.empty().iter().chain([&self.layout.snapshots()]) {
+            let made = fs_err::create_dir_all(directory);
+            made.map_err(|error| Error::io("open", error))?;
+        }
+        self.sweep(Leftovers::Abandoned)?;
+        for row in self.catalog.list()? {
+            if row.kind == SnapshotKind::Active && !self.layout.upper(row.id).exists() {
+                // A durable prepare syncs its row, not its directories: had anything in them been
+                // synced, so would they. What never reached the disk was still empty.
+                tracing::info!(id = %row.id, "making an active snapshot's directories again");
+                let chain = self.lowers(&row)?;
+                self.make_directories(&Draft { id: row.id, chain }, SnapshotKind::Active)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn sweep(&self, which: Leftovers) -> Result<u64> {
+        recovery::sweep(
+            &self.catalog,
+            &self.layout.snapshots(),
+            which,
+            Layout::parse,
+        )
+    }
+
+    /// Makes an active snapshot or a view.
+    pub(crate) fn create(
+        &self,
+        key: &SnapshotName,
+        kind: SnapshotKind,
+        parent: Option<&SnapshotName>,
+        options: &PrepareOptions,
+    ) -> Result<()> {
+        let draft = self
+            .catalog
+            .begin_create(key, kind, parent, &options.labels)?;
+        let mut undo = Undo::new();
+        undo.push(|| self.catalog.abandon_create(draft.id));
+        undo.push(|| remove_tree(&self.layout.snapshot(draft.id)));
+        let made = self
+            .check_depth(draft.chain.len())
+            .and_then(|()| self.make_directories(&draft, kind))
+            .and_then(|()| self.catalog.finish_create(draft.id));
+        match made {
+            Ok(()) => {
+                undo.disarm();
+                Ok(())
+            }
+            Err(error) => Err(undo.fail(error)),
+        }
+    }
+
+    fn check_depth(&self, layers: usize) -> Result<()> {
+        if layers <= MAX_LAYERS {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::InvalidInput, "prepare")
+            .because(format!("overlay takes at most {MAX_LAYERS} lower layers"))
+            .with("layers", layers)
+            .hint("squash some layers into one"))
+    }
+
+    fn make_directories(&self, draft: &Draft, kind: SnapshotKind) -> Result<()> {
+        make_directory(&self.layout.snapshot(draft.id), 0o700)?;
+        if kind == SnapshotKind::View {
+            return Ok(());
+        }
+        let upper = self.layout.upper(draft.id);
+        make_directory(&upper, 0o755)?;
+        make_directory(&self.layout.work(draft.id), 0o700)?;
+        // The merged root shows the upper directory's attributes.
+        let parent = draft.chain.first().map(|id| self.layout.upper(*id));
+        Ok(attributes::set_root(&upper, parent.as_deref())?)
+    }
+
+    /// The committed layers below, top first.
+    fn lowers(&self, row: &Row) -> Result<Vec<SnapshotId>> {
+        match &row.parent_name {
+            Some(parent) => self.catalog.chain(parent),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// The plan that shows `key`.
+    pub(crate) fn mounts(&self, key: &SnapshotName) -> Result<MountPlan> {
+        let row = self.catalog.get(key)?;
+        let lowers = self.lowers(&row)?;
+        let upper = match row.kind {
+            SnapshotKind::Active => Some(row.id),
+            SnapshotKind::View => None,
+            SnapshotKind::Committed => {
+                return Err(Error::new(ErrorKind::InvalidState, "mounts")
+                    .because("a committed snapshot is not mounted")
+                    .hint("prepare a child of it, or a view"));
+            }
+        };
+        if upper.is_some() {
+            self.clear_volatile_mark(row.id)?;
+        }
+        let mut plan = self.plan(key, &lowers, upper)?;
+        plan.hold = Some(self.layout.snapshot(row.id));
+        Ok(plan)
+    }
+
+    /// A plan of `lowers`, top first, under `upper`, or read-only without one.
+    fn plan(
+        &self,
+        snapshot: &SnapshotName,
+        lowers: &[SnapshotId],
+        upper: Option<SnapshotId>,
+    ) -> Result<MountPlan> {
+        let text = |path: &Path| -> Result<String> {
+            path.to_str().map(str::to_owned).ok_or_else(|| {
+                Error::new(ErrorKind::InvalidInput, "mounts").because("the root is not UTF-8")
+            })
+        };
+        let mut options = Vec::with_capacity(lowers.len() + 10);
+        for id in lowers {
+            options.push(MountOption::pair(
+                "lowerdir+",
+                text(&self.layout.upper(*id))?,
+            ));
+        }
+        let wanted = if upper.is_some() { 1 } else { 2 };
+        for empty in self
+            .layout
+            .empty()
+            .iter()
+            .take(usize::saturating_sub(wanted, lowers.len()))
+        {
+            options.push(MountOption::pair("lowerdir+", text(empty)?));
+        }
+        if let Some(id) = upper {
+            options.push(MountOption::pair("upperdir", text(&self.layout.upper(id))?));
+            options.push(MountOption::pair("workdir", text(&self.layout.work(id))?));
+        }
+        match self.namespace {
+            // userxattr excludes redirect_dir and metacopy (overlayfs.rst, "User xattr").
+            Namespace::User => {
+                options.push(MountOption::flag("userxattr"));
+                let kept = self
+                    .config
+                    .pairs()
+                    .into_iter()
+                    .filter(|(key, _)| upper.is_some() && (*key == "index" || *key == "xino"));
+                options.extend(kept.map(|(key, value)| MountOption::pair(key, value)));
+            }
+            Namespace::Trusted => {
+                // Without an upper directory there is nothing to index.
+                let kept = self
+                    .config
+                    .pairs()
+                    .into_iter()
+                    .filter(|(key, _)| upper.is_some() || *key != "index");
+                options.extend(kept.map(|(key, value)| MountOption::pair(key, value)));
+            }
+        }
+        if upper.is_some() && self.durability == Durability::Volatile {
+            options.push(MountOption::flag("volatile"));
+        }
+        let step = MountStep {
+            fs_type: "overlay".into(),
+            source: "overlay".into(),
+            options,
+            flags: MountFlags {
+                read_only: upper.is_none(),
+            },
+        };
+        Ok(MountPlan {
+            snapshot: snapshot.clone(),
+            steps: vec![step],
+            hold: None,
+        })
+    }
+
+    /// What the layers of `chain` (top first) show together, attached nowhere.
+    pub(crate) fn merged(&self, name: &SnapshotName, chain: &[SnapshotId]) -> Result<Detached> {
+        self.mounter.detached(&self.plan(name, chain, None)?)
+    }
+
+    fn clear_volatile_mark(&self, id: SnapshotId) -> Result<()> {
+        let mark = self.layout.volatile_mark(id);
+        if rustix::fs::access(&mark, rustix::fs::Access::EXISTS).is_err() {
+            return Ok(());
+        }
+        fs_err::remove_dir_all(&mark).map_err(|source| {
+            OverlayError::Clear {
+                path: mark,
+                source: source.into(),
+            }
+            .into()
+        })
+    }
+
+    /// Freezes `key` under `name`.
+    pub(crate) fn commit(
+        &self,
+        key: &SnapshotName,
+        name: &SnapshotName,
+        options: &CommitOptions,
+    ) -> Result<()> {
+        let row = self.catalog.get(key)?;
+        if row.kind != SnapshotKind::Active {
+            return Err(
+                Error::new(ErrorKind::InvalidState, "commit").because(format!(
+                    "only an active snapshot is committed, not a {} one",
+                    row.kind
+                )),
+            );
+        }
+        let hold = self.layout.snapshot(row.id);
+        let _lock = guard::exclusive(&self.catalog, &row, &hold, "commit")?;
+        if let Some(parent) = &options.late_parent {
+            self.adopt_parent(&row, parent)?;
+        }
+        if self.durability == Durability::Durable {
+            self.flush(&self.layout.upper(row.id))?;
+        }
+        self.catalog.commit(&CommitRow {
+            key,
+            name,
+            labels: &options.labels,
+            late_parent: options.late_parent.as_ref(),
+        })?;
+        // The work directory served the mounts of the active snapshot; no mount will use it again.
+        remove_tree(&self.layout.work(row.id))
+    }
+
+    /// Directories that an apply made without an entry get the late parent's attributes, as they
+    /// would have, had the parent been there.
+    fn adopt_parent(&self, row: &Row, parent: &SnapshotName) -> Result<()> {
+        if row.parent.is_some() {
+            return Err(Error::new(ErrorKind::InvalidState, "commit")
+                .because("the snapshot has a parent already"));
+        }
+        let parent_row = self.catalog.get(parent)?;
+        if parent_row.kind != SnapshotKind::Committed {
+            return Err(Error::new(ErrorKind::InvalidState, "commit")
+                .because("the parent is not committed")
+                .with("parent", parent));
+        }
+        let chain = self.catalog.chain(parent)?;
+        self.check_depth(chain.len())?;
+        let below = self.merged(parent, &chain)?;
+        let upper = open_directory(&self.layout.upper(row.id))?;
+        placement::adopt(upper.as_fd(), below.root(), &self.layout.snapshot(row.id))
+    }
+
+    /// The data's own sync: one syncfs(2) of the file system that holds the layer.
+    fn flush(&self, path: &Path) -> Result<()> {
+        let directory = open_directory(path)?;
+        rustix::fs::syncfs(&directory).map_err(|errno| {
+            OverlayError::Flush {
+                path: path.to_owned(),
+                source: errno.into(),
+            }
+            .into()
+        })
+    }
+
+    /// Frees the name and deletes what is small.
+    pub(crate) fn remove(&self, name: &SnapshotName) -> Result<()> {
+        let row = self.catalog.get(name)?;
+        let lock = guard::exclusive(&self.catalog, &row, &self.layout.snapshot(row.id), "remove")?;
+        let row = self.catalog.begin_remove(name)?;
+        let removed = recovery::remove_now(&self.catalog, &self.layout.snapshots(), row.id);
+        drop(lock);
+        removed
+    }
+}
+
+pub(crate) fn open_directory(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|errno| {
+        OverlayError::Open {
+            path: path.to_owned(),
+            source: errno.into(),
+        }
+        .into()
+    })
+}
+
+fn make_directory(path: &Path, mode: u32) -> Result<()> {
+    rustix::fs::mkdir(path, Mode::from_raw_mode(mode)).map_err(|errno| {
+        OverlayError::MakeDirectory {
+            path: path.to_owned(),
+            source: errno.into(),
+        }
+        .into()
+    })
+}
+
+fn remove_tree(path: &Path) -> Result<()> {
+    match fs_err::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(OverlayError::Clear {
+            path: path.to_owned(),
+            source: error,
+        }
+        .into()),
+        _ => Ok(()),
+    }
+}

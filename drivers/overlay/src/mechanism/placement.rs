@@ -1,0 +1,300 @@
+//! Hiding what lies below, in overlay's own marks: character devices 0:0 and opaque directories.
+
+use super::{Mechanism, Namespace, attributes};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, XattrFlags};
+use rustix::io::Errno;
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::io::Write as _;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use strata_driver::apply::{Below, DirectoryAttributes, Placement};
+use strata_driver::catalog::SnapshotId;
+use strata_driver::mount::Detached;
+use strata_driver::{Error, Result, SnapshotName};
+use strata_sys::{dir::DirectoryReader, xattr};
+
+/// Attributes that a layer carries; overlay's own do not travel.
+fn travels(name: &[u8]) -> bool {
+    let kept = name.starts_with(b"user.")
+        || name.starts_with(b"trusted.")
+        || name == b"security.capability"
+        || name.starts_with(b"system.posix_acl_");
+    kept && !name.starts_with(b"trusted.overlay.") && !name.starts_with(b"user.overlay.")
+}
+
+/// Applies into an upper directory.
+///
+/// The layers below are mounted only if something asks for them: a layer in canonical form
+/// over nothing, or without whiteouts, never does.
+pub(crate) struct UpperPlacement<'a> {
+    mechanism: &'a Mechanism,
+    key: SnapshotName,
+    chain: Vec<SnapshotId>,
+    upper: OwnedFd,
+    below: Option<Detached>,
+    /// Of a snapshot without a parent: paths asked for, for the parent that may come late.
+    asked: Option<BTreeSet<Vec<u8>>>,
+    record: PathBuf,
+}
+
+/// File beside the upper directory that holds the paths that an apply asked the layers below
+/// for when there were none; each ends with a NUL.
+fn record_path(snapshot: &Path) -> PathBuf {
+    snapshot.join("implied")
+}
+
+impl<'a> UpperPlacement<'a> {
+    pub(crate) fn new(
+        mechanism: &'a Mechanism,
+        key: &SnapshotName,
+        id: SnapshotId,
+        chain: Vec<SnapshotId>,
+    ) -> Result<Self> {
+        Ok(Self {
+            mechanism,
+            key: key.clone(),
+            upper: super::open_directory(&mechanism.layout.upper(id))?,
+            below: None,
+            asked: chain.is_empty().then(BTreeSet::new),
+            record: record_path(&mechanism.layout.snapshot(id)),
+            chain,
+        })
+    }
+
+    /// Writes down what a late parent has to answer.
+    pub(crate) fn finish(self) -> Result<()> {
+        let Some(asked) = self.asked.filter(|asked| !asked.is_empty()) else {
+            return Ok(());
+        };
+        let fail = |error| Error::io("apply", error);
+        let mut file = fs_err::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.record)
+            .map_err(fail)?;
+        for path in asked {
+            file.write_all(&path)
+                .and_then(|()| file.write_all(&[0]))
+                .map_err(fail)?;
+        }
+        Ok(())
+    }
+
+    fn below_root(&mut self) -> Result<BorrowedFd<'_>> {
+        if self.below.is_none() {
+            self.below = Some(self.mechanism.merged(&self.key, &self.chain)?);
+        }
+        Ok(self.below.as_ref().expect("set above").root())
+    }
+
+    /// Whether a mark of the upper directory hides `path` or cuts it off from below.
+    fn hidden(&self, path: &[u8]) -> Result<bool> {
+        let fail = |errno: Errno| {
+            Error::io("apply", errno.into()).with("path", String::from_utf8_lossy(path))
+        };
+        let mut directory: Option<OwnedFd> = None;
+        let mut components = path.split(|byte| *byte == b'/').peekable();
+        while let Some(component) = components.next() {
+            let here = directory
+                .as_ref()
+                .map_or(self.upper.as_fd(), OwnedFd::as_fd);
+            if is_opaque(here, self.mechanism.namespace)? {
+                return Ok(true);
+            }
+            let name = OsStr::from_bytes(component);
+            let stat = match rustix::fs::statat(here, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => stat,
+                Err(Errno::NOENT) => return Ok(false),
+                Err(errno) => return Err(fail(errno)),
+            };
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::CharacterDevice if stat.st_rdev == 0 => return Ok(true),
+                FileType::Directory if components.peek().is_some() => {
+                    let flags =
+                        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                    let opened = rustix::fs::openat(here, name, flags, Mode::empty());
+                    directory = Some(opened.map_err(fail)?);
+                }
+                FileType::Directory => return Ok(false),
+                _ => return Ok(components.peek().is_some()),
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Placement for UpperPlacement<'_> {
+    fn below(&mut self, path: &[u8]) -> Result<Below> {
+        if let Some(asked) = &mut self.asked {
+            // A parent may still come: what a whiteout names has to be hidden from it.
+            asked.insert(path.to_owned());
+            return Ok(Below::Other);
+        }
+        if self.hidden(path)? {
+            return Ok(Below::Nothing);
+        }
+        look(self.below_root()?, path)
+    }
+
+    fn hide(&mut self, parent: BorrowedFd<'_>, path: &[u8]) -> Result<()> {
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
+        make_whiteout(parent, name)
+    }
+
+    fn hide_all(&mut self, directory: BorrowedFd<'_>, path: &[u8]) -> Result<()> {
+        if !path.is_empty() || self.asked.is_some() {
+            return make_opaque(directory, self.mechanism.namespace);
+        }
+        // The kernel does not look for the mark at the root of a layer: one whiteout per name.
+        let below = self.below_root()?;
+        let mut names = Vec::new();
+        let listing = reopen(below)?;
+        DirectoryReader::new().read(&listing, |entry| {
+            names.push(entry.name_bytes().to_owned());
+            Ok::<_, strata_sys::SysError>(())
+        })?;
+        for name in names {
+            match rustix::fs::statat(
+                directory,
+                OsStr::from_bytes(&name),
+                AtFlags::SYMLINK_NOFOLLOW,
+            ) {
+                Err(Errno::NOENT) => make_whiteout(directory, &name)?,
+                Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
+                    let flags =
+                        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                    let inner = rustix::fs::openat(
+                        directory,
+                        OsStr::from_bytes(&name),
+                        flags,
+                        Mode::empty(),
+                    );
+                    let inner = inner.map_err(|errno| Error::io("apply", errno.into()))?;
+                    make_opaque(inner.as_fd(), self.mechanism.namespace)?;
+                }
+                Ok(_) => {}
+                Err(errno) => return Err(Error::io("apply", errno.into())),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What `root` shows at `path`, never through a symbolic link.
+fn look(root: BorrowedFd<'_>, path: &[u8]) -> Result<Below> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let open = |flags: OFlags| {
+        rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
+    };
+    let directory = match open(OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW) {
+        Ok(directory) => directory,
+        Err(Errno::NOENT) => return Ok(Below::Nothing),
+        Err(Errno::NOTDIR | Errno::LOOP) => {
+            // The last component, or one on the way: only the former is something here.
+            let parent = path
+                .iter()
+                .rposition(|byte| *byte == b'/')
+                .map(|end| &path[..end]);
+            let on_the_way = match parent {
+                None => true,
+                Some(parent) => rustix::fs::openat2(
+                    root,
+                    parent,
+                    OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+                    Mode::empty(),
+                    resolve,
+                )
+                .is_ok(),
+            };
+            return Ok(if on_the_way {
+                Below::Other
+            } else {
+                Below::Nothing
+            });
+        }
+        Err(errno) => return Err(Error::io("apply", errno.into())),
+    };
+    let stat = rustix::fs::fstat(&directory).map_err(|e| Error::io("apply", e.into()))?;
+    let mut xattrs = Vec::new();
+    for name in xattr::list(&directory)?
+        .into_iter()
+        .filter(|name| travels(name))
+    {
+        if let Some(value) = xattr::get(&directory, name.as_slice())? {
+            xattrs.push((name, value));
+        }
+    }
+    Ok(Below::Directory(Box::new(DirectoryAttributes {
+        mode: stat.st_mode & 0o7777,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        mtime: (stat.st_mtime, stat.st_mtime_nsec as u32),
+        xattrs,
+    })))
+}
+
+/// Gives the directories that applies made without an entry the attributes that `below` has.
+pub(super) fn adopt(upper: BorrowedFd<'_>, below: BorrowedFd<'_>, snapshot: &Path) -> Result<()> {
+    let record = match fs_err::read(record_path(snapshot)) {
+        Ok(record) => record,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::io("commit", error)),
+    };
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    for path in record
+        .split(|byte| *byte == 0)
+        .filter(|path| !path.is_empty())
+    {
+        let open = |root| rustix::fs::openat2(root, path, flags, Mode::empty(), resolve);
+        let (Ok(own), Ok(model)) = (open(upper), open(below)) else {
+            continue;
+        };
+        let stat = rustix::fs::fstat(&own).map_err(|e| Error::io("commit", e.into()))?;
+        let bare = (
+            stat.st_mode & 0o7777,
+            stat.st_uid,
+            stat.st_gid,
+            stat.st_mtime,
+        );
+        if bare == (0o755, 0, 0, 0) {
+            attributes::copy(&model, &own).map_err(|error| Error::io("commit", error))?;
+        }
+    }
+    Ok(())
+}
+
+fn make_whiteout(directory: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+    rustix::fs::mknodat(
+        directory,
+        OsStr::from_bytes(name),
+        FileType::CharacterDevice,
+        Mode::empty(),
+        0,
+    )
+    .map_err(|errno| {
+        Error::io("apply", errno.into())
+            .because("the whiteout cannot be made")
+            .with("name", String::from_utf8_lossy(name))
+    })
+}
+
+fn make_opaque(directory: BorrowedFd<'_>, namespace: Namespace) -> Result<()> {
+    let directory = reopen(directory)?;
+    rustix::fs::fsetxattr(&directory, namespace.opaque(), b"y", XattrFlags::empty())
+        .map_err(|errno| Error::io("apply", errno.into()).because("cannot make it opaque"))
+}
+
+fn is_opaque(directory: BorrowedFd<'_>, namespace: Namespace) -> Result<bool> {
+    let directory = reopen(directory)?;
+    Ok(xattr::get(&directory, namespace.opaque())?.as_deref() == Some(b"y"))
+}
+
+/// A descriptor that reads, whatever the given one was opened for.
+fn reopen(directory: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(directory, ".", flags, Mode::empty())
+        .map_err(|errno| Error::io("apply", errno.into()))
+}

@@ -1,0 +1,273 @@
+//! The contract, delegated to the mechanism.
+
+use crate::config::{Config, OPTIONS};
+use crate::diff;
+use crate::layout::Layout;
+use crate::mechanism::Mechanism;
+use crate::probe;
+use async_trait::async_trait;
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::sync::Arc;
+use strata_driver::apply::{ApplyTarget, PlainPlacement, apply};
+use strata_driver::catalog::{Catalog, CatalogOptions, Leftovers, Row};
+use strata_driver::{
+    Applied, ApplyOptions, Availability, Capabilities, Change, ChangesetSource, CommitOptions,
+    Counters, DiffOptions, DiffSink, DiffStream, DriverFactory, DriverInfo, DriverName, Error,
+    ErrorKind, Host, Labels, MountPlan, OpenOptions, OptionSpec, PrepareOptions, Reclaimed, Result,
+    SnapshotInfo, SnapshotKind, SnapshotName, StorageDriver, Usage, blocking, guard, tree,
+};
+
+/// A full copy per layer.
+#[derive(Debug)]
+pub struct Vfs {
+    info: DriverInfo,
+    capabilities: Capabilities,
+    mechanism: Arc<Mechanism>,
+}
+
+/// Opens [`Vfs`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct VfsFactory;
+
+impl DriverFactory for VfsFactory {
+    fn name(&self) -> DriverName {
+        DriverName::new("vfs").expect("it is a valid name")
+    }
+
+    fn summary(&self) -> &'static str {
+        "a full copy per layer, on any file system"
+    }
+
+    fn options(&self) -> &'static [OptionSpec] {
+        OPTIONS
+    }
+
+    fn probe(&self, host: &Host, root: &Path) -> Availability {
+        match probe::capabilities(host, root) {
+            Ok(capabilities) => Availability::Available(capabilities),
+            Err(missing) => Availability::Unavailable(missing),
+        }
+    }
+
+    fn open(&self, options: &OpenOptions, host: &Host) -> Result<Arc<dyn StorageDriver>> {
+        Ok(Arc::new(Vfs::open(options, host)?))
+    }
+}
+
+impl Vfs {
+    /// Opens or makes the root of `options`, and recovers what a crash left there.
+    pub fn open(options: &OpenOptions, host: &Host) -> Result<Self> {
+        let name = VfsFactory.name();
+        let config = Config::parse(&options.settings)?;
+        let capabilities = probe::capabilities(host, &options.root)
+            .map_err(|missing| missing.into_error("open"))?;
+        let catalog = Catalog::open(
+            &options.root,
+            &CatalogOptions {
+                driver: &name,
+                durability: options.durability,
+            },
+        )?;
+        let backing = Host::file_system_of(&options.root);
+        let counters = Arc::new(Counters::default());
+        let mechanism = Mechanism {
+            layout: Layout::new(&options.root),
+            catalog,
+            config,
+            durability: options.durability,
+            counters,
+        };
+        mechanism.recover()?;
+        let info = DriverInfo {
+            name,
+            root: options.root.clone(),
+            durability: options.durability,
+            backing: backing.map_err(|error| Error::io("open", error))?,
+        };
+        Ok(Self {
+            info,
+            capabilities,
+            mechanism: Arc::new(mechanism),
+        })
+    }
+
+    /// Runs `work` on the mechanism, off the async threads.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Mechanism) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let mechanism = Arc::clone(&self.mechanism);
+        blocking(move || work(&mechanism)).await
+    }
+}
+
+#[async_trait]
+impl StorageDriver for Vfs {
+    fn info(&self) -> &DriverInfo {
+        &self.info
+    }
+
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.mechanism.counters
+    }
+
+    async fn prepare(
+        &self,
+        key: &SnapshotName,
+        parent: Option<&SnapshotName>,
+        options: &PrepareOptions,
+    ) -> Result<()> {
+        let (key, parent, options) = (key.clone(), parent.cloned(), options.clone());
+        self.run(move |m| m.create(&key, SnapshotKind::Active, parent.as_ref(), &options))
+            .await
+    }
+
+    async fn view(
+        &self,
+        key: &SnapshotName,
+        parent: Option<&SnapshotName>,
+        options: &PrepareOptions,
+    ) -> Result<()> {
+        let (key, parent, options) = (key.clone(), parent.cloned(), options.clone());
+        self.run(move |m| m.create(&key, SnapshotKind::View, parent.as_ref(), &options))
+            .await
+    }
+
+    async fn mounts(&self, key: &SnapshotName) -> Result<MountPlan> {
+        let key = key.clone();
+        self.run(move |m| m.mounts(&key)).await
+    }
+
+    async fn commit(
+        &self,
+        key: &SnapshotName,
+        name: &SnapshotName,
+        options: &CommitOptions,
+    ) -> Result<()> {
+        let (key, name, options) = (key.clone(), name.clone(), options.clone());
+        self.run(move |m| m.commit(&key, &name, &options)).await
+    }
+
+    async fn remove(&self, name: &SnapshotName) -> Result<()> {
+        let name = name.clone();
+        self.run(move |m| m.remove(&name)).await
+    }
+
+    async fn stat(&self, name: &SnapshotName) -> Result<SnapshotInfo> {
+        let name = name.clone();
+        self.run(move |m| {
+            m.catalog
+                .get(&name)?
+                .into_info()
+                .ok_or_else(|| not_found("stat", &name))
+        })
+        .await
+    }
+
+    async fn list(&self) -> Result<Vec<SnapshotInfo>> {
+        self.run(|m| {
+            Ok(m.catalog
+                .list()?
+                .into_iter()
+                .filter_map(Row::into_info)
+                .collect())
+        })
+        .await
+    }
+
+    async fn relabel(&self, name: &SnapshotName, labels: &Labels) -> Result<()> {
+        let (name, labels) = (name.clone(), labels.clone());
+        self.run(move |m| m.catalog.set_labels(&name, &labels))
+            .await
+    }
+
+    async fn usage(&self, name: &SnapshotName) -> Result<Usage> {
+        let name = name.clone();
+        self.run(move |m| {
+            let row = m.catalog.get(&name)?;
+            if row.kind == SnapshotKind::View {
+                return Ok(Usage::default());
+            }
+            let directory = crate::mechanism::open_directory(&m.layout.tree(row.id))?;
+            tree::usage(directory.as_fd(), &m.counters)
+        })
+        .await
+    }
+
+    async fn changes(
+        &self,
+        lower: Option<&SnapshotName>,
+        upper: &SnapshotName,
+    ) -> Result<Vec<Change>> {
+        let (lower, upper) = (lower.cloned(), upper.clone());
+        self.run(move |m| Ok(diff::difference(m, lower.as_ref(), &upper)?.changes()))
+            .await
+    }
+
+    async fn diff(
+        &self,
+        lower: Option<&SnapshotName>,
+        upper: &SnapshotName,
+        options: &DiffOptions,
+    ) -> Result<DiffStream> {
+        let (lower, upper, options) = (lower.cloned(), upper.clone(), *options);
+        self.run(move |m| {
+            let comparison = diff::difference(m, lower.as_ref(), &upper)?;
+            Ok(DiffSink::produce(move |sink| {
+                comparison.write(sink, &options).map(drop)
+            }))
+        })
+        .await
+    }
+
+    async fn apply(
+        &self,
+        key: &SnapshotName,
+        changeset: ChangesetSource,
+        options: &ApplyOptions,
+    ) -> Result<Applied> {
+        let (key, options) = (key.clone(), options.clone());
+        self.run(move |m| {
+            let row = m.catalog.get(&key)?;
+            if row.kind != SnapshotKind::Active {
+                return Err(
+                    Error::new(ErrorKind::InvalidState, "apply").because(format!(
+                        "only an active snapshot is written to, not a {} one",
+                        row.kind
+                    )),
+                );
+            }
+            let _lock = guard::exclusive(&m.catalog, &row, &m.layout.snapshot(row.id), "apply")?;
+            let root = crate::mechanism::open_directory(&m.layout.tree(row.id))?;
+            let mut placement = PlainPlacement;
+            let target = ApplyTarget {
+                root: root.as_fd(),
+                placement: &mut placement,
+            };
+            apply(target, changeset.into_read(), &options)
+        })
+        .await
+    }
+
+    async fn reclaim(&self) -> Result<Reclaimed> {
+        self.run(|m| {
+            Ok(Reclaimed {
+                snapshots: m.sweep(Leftovers::AbandonedOrRemoved)?,
+            })
+        })
+        .await
+    }
+
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn not_found(operation: &'static str, name: &SnapshotName) -> Error {
+    Error::new(ErrorKind::NotFound, operation).with("name", name)
+}

@@ -1,0 +1,237 @@
+//! What makes vfs vfs: a whole tree per layer, copied from its parent.
+
+use crate::config::Config;
+use crate::error::VfsError;
+use crate::layout::Layout;
+use rustix::fs::{CWD, Mode, OFlags, Timespec, Timestamps};
+use std::io::{BufReader, BufWriter, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use strata_driver::catalog::{Catalog, CommitRow, Draft, Leftovers, Row, SnapshotId};
+use strata_driver::tree::{self, CopyRecord, Witness};
+use strata_driver::{
+    CommitOptions, Counters, Durability, Error, ErrorKind, MountFlags, MountPlan, MountStep,
+    PrepareOptions, Result, SnapshotKind, SnapshotName, Undo, guard, recovery,
+};
+
+/// One root of the vfs driver, used from blocking threads.
+#[derive(Debug)]
+pub(crate) struct Mechanism {
+    pub(crate) catalog: Catalog,
+    pub(crate) layout: Layout,
+    pub(crate) config: Config,
+    pub(crate) durability: Durability,
+    pub(crate) counters: Arc<Counters>,
+}
+
+impl Mechanism {
+    /// Makes the fixed directories and deletes what a crash left.
+    pub(crate) fn recover(&self) -> Result<()> {
+        for directory in [self.layout.snapshots(), self.layout.empty()] {
+            fs_err::create_dir_all(directory).map_err(|error| Error::io("open", error))?;
+        }
+        self.sweep(Leftovers::Abandoned)?;
+        Ok(())
+    }
+
+    pub(crate) fn sweep(&self, which: Leftovers) -> Result<u64> {
+        recovery::sweep(
+            &self.catalog,
+            &self.layout.snapshots(),
+            which,
+            Layout::parse,
+        )
+    }
+
+    /// Makes an active snapshot, by copying, or a view, which needs no copy.
+    pub(crate) fn create(
+        &self,
+        key: &SnapshotName,
+        kind: SnapshotKind,
+        parent: Option<&SnapshotName>,
+        options: &PrepareOptions,
+    ) -> Result<()> {
+        let draft = self
+            .catalog
+            .begin_create(key, kind, parent, &options.labels)?;
+        let mut undo = Undo::new();
+        undo.push(|| self.catalog.abandon_create(draft.id));
+        undo.push(|| recovery::remove_all(&self.layout.snapshots(), draft.id));
+        let made = self
+            .make(&draft, kind)
+            .and_then(|()| self.catalog.finish_create(draft.id));
+        match made {
+            Ok(()) => {
+                undo.disarm();
+                Ok(())
+            }
+            Err(error) => Err(undo.fail(error)),
+        }
+    }
+
+    fn make(&self, draft: &Draft, kind: SnapshotKind) -> Result<()> {
+        make_directory(&self.layout.snapshot(draft.id), 0o700)?;
+        if kind == SnapshotKind::View {
+            return Ok(());
+        }
+        let path = self.layout.tree(draft.id);
+        make_directory(&path, 0o755)?;
+        let target = open_directory(&path)?;
+        let Some(parent) = draft.chain.first() else {
+            return set_empty(&target, &path);
+        };
+        let source = open_directory(&self.layout.tree(*parent))?;
+        let options = self.config.copy_options().with_witness(Witness::Record);
+        let copied = tree::copy(source.as_fd(), target.as_fd(), &options)?;
+        if let Some(record) = copied.record {
+            self.save_record(draft.id, &record)?;
+        }
+        // The copy is the snapshot's data: a durable prepare may not lose it.
+        self.flush(&target, &path)
+    }
+
+    fn save_record(&self, id: SnapshotId, record: &CopyRecord) -> Result<()> {
+        let path = self.layout.record(id);
+        let file = fs_err::File::create(&path).map_err(|error| Error::io("prepare", error))?;
+        let mut writer = BufWriter::new(file);
+        record.write_to(&mut writer)?;
+        writer.flush().map_err(|error| Error::io("prepare", error))
+    }
+
+    /// How the copy left each inode; none if the record is missing or damaged, since it only
+    /// saves work.
+    pub(crate) fn load_record(&self, id: SnapshotId) -> Option<CopyRecord> {
+        let file = fs_err::File::open(self.layout.record(id)).ok()?;
+        match CopyRecord::read_from(BufReader::new(file)) {
+            Ok(record) => Some(record),
+            Err(error) => {
+                tracing::warn!(%id, error = %error.chain(), "copy record unusable, comparing bytes");
+                None
+            }
+        }
+    }
+
+    /// The tree that a snapshot of any kind shows.
+    pub(crate) fn tree_of(&self, row: &Row) -> Result<PathBuf> {
+        match (row.kind, row.parent) {
+            (SnapshotKind::View, Some(parent)) => Ok(self.layout.tree(parent)),
+            (SnapshotKind::View, None) => Ok(self.layout.empty()),
+            _ => Ok(self.layout.tree(row.id)),
+        }
+    }
+
+    /// The plan that shows `key`.
+    pub(crate) fn mounts(&self, key: &SnapshotName) -> Result<MountPlan> {
+        let row = self.catalog.get(key)?;
+        if row.kind == SnapshotKind::Committed {
+            return Err(Error::new(ErrorKind::InvalidState, "mounts")
+                .because("a committed snapshot is not mounted")
+                .hint("prepare a child of it, or a view"));
+        }
+        let flags = MountFlags {
+            read_only: row.kind == SnapshotKind::View,
+        };
+        Ok(MountPlan {
+            snapshot: key.clone(),
+            steps: vec![MountStep::bind(self.tree_of(&row)?, flags)],
+            hold: Some(self.layout.snapshot(row.id)),
+        })
+    }
+
+    /// Freezes `key` under `name`.
+    pub(crate) fn commit(
+        &self,
+        key: &SnapshotName,
+        name: &SnapshotName,
+        options: &CommitOptions,
+    ) -> Result<()> {
+        let row = self.catalog.get(key)?;
+        if row.kind != SnapshotKind::Active {
+            return Err(
+                Error::new(ErrorKind::InvalidState, "commit").because(format!(
+                    "only an active snapshot is committed, not a {} one",
+                    row.kind
+                )),
+            );
+        }
+        let hold = self.layout.snapshot(row.id);
+        let _lock = guard::exclusive(&self.catalog, &row, &hold, "commit")?;
+        let path = self.layout.tree(row.id);
+        self.flush(&open_directory(&path)?, &path)?;
+        self.catalog.commit(&CommitRow {
+            key,
+            name,
+            labels: &options.labels,
+            late_parent: None,
+        })?;
+        Ok(())
+    }
+
+    /// The data's own sync: one syncfs(2) of the file system that holds the tree.
+    fn flush(&self, directory: &OwnedFd, path: &Path) -> Result<()> {
+        if self.durability == Durability::Volatile {
+            return Ok(());
+        }
+        rustix::fs::syncfs(directory).map_err(|errno| {
+            VfsError::Flush {
+                path: path.to_owned(),
+                source: errno.into(),
+            }
+            .into()
+        })
+    }
+
+    /// Frees the name and deletes what is small.
+    pub(crate) fn remove(&self, name: &SnapshotName) -> Result<()> {
+        let row = self.catalog.get(name)?;
+        let hold = self.layout.snapshot(row.id);
+        let lock = guard::exclusive(&self.catalog, &row, &hold, "remove")?;
+        let row = self.catalog.begin_remove(name)?;
+        let removed = recovery::remove_now(&self.catalog, &self.layout.snapshots(), row.id);
+        drop(lock);
+        removed
+    }
+}
+
+/// An empty snapshot: 0755, 0:0, time 0.
+fn set_empty(directory: &OwnedFd, path: &Path) -> Result<()> {
+    let start = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let times = Timestamps {
+        last_access: start,
+        last_modification: start,
+    };
+    rustix::fs::fchmod(directory, Mode::from_raw_mode(0o755))
+        .and_then(|()| rustix::fs::futimens(directory, &times))
+        .map_err(|errno| {
+            VfsError::MakeDirectory {
+                path: path.to_owned(),
+                source: errno.into(),
+            }
+            .into()
+        })
+}
+
+pub(crate) fn open_directory(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|errno| {
+        VfsError::Open {
+            path: path.to_owned(),
+            source: errno.into(),
+        }
+        .into()
+    })
+}
+
+fn make_directory(path: &Path, mode: u32) -> Result<()> {
+    rustix::fs::mkdir(path, Mode::from_raw_mode(mode)).map_err(|errno| {
+        VfsError::MakeDirectory {
+            path: path.to_owned(),
+            source: errno.into(),
+        }
+        .into()
+    })
+}

@@ -1,0 +1,181 @@
+//! A fresh file system for one cell, on a loop file of its own, and what reaches its device.
+
+use crate::bench::command::Tool;
+use crate::bench::unfit::Unfit;
+use anyhow::{Context, Result};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use strata_sys::loopdev::{LoopDevice, LoopOptions};
+use strata_sys::mount::{FsContext, MountAttributes};
+
+/// Bytes of a loop file. Sparse: only what is written takes room. Large enough for the copies of
+/// a real root file system that a copying driver holds at once.
+const SIZE: u64 = 3 << 30;
+
+/// Options of `mkfs` by type. Deferred initialisation would write to the device during samples.
+fn mkfs_options(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "ext4" => &[
+            "-q",
+            "-F",
+            "-O",
+            "has_journal",
+            "-E",
+            "lazy_itable_init=0,lazy_journal_init=0",
+        ],
+        "xfs" => &["-q", "-f", "-m", "reflink=1"],
+        "btrfs" => &["-q", "-f"],
+        _ => &[],
+    }
+}
+
+/// A mounted file system that goes away, file and all, when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Bed {
+    kind: String,
+    mkfs: String,
+    point: PathBuf,
+    file: PathBuf,
+    root: Option<File>,
+    device: Option<LoopDevice>,
+    statistics: Option<PathBuf>,
+    direct_io: bool,
+}
+
+impl Bed {
+    /// Makes a file system of type `kind` in `directory`, under the name `name`.
+    ///
+    /// # Errors
+    /// [`Unfit`] for an ext4 without a journal, for which no durable figure means anything.
+    pub(crate) fn make(kind: &str, directory: &Path, name: &str) -> Result<Self> {
+        let file = directory.join(format!("{name}.img"));
+        fs_err::File::create(&file)?.set_len(SIZE)?;
+        let mut bed = Self {
+            kind: kind.to_owned(),
+            mkfs: String::new(),
+            point: directory.join(name),
+            file,
+            root: None,
+            device: None,
+            statistics: None,
+            direct_io: false,
+        };
+        let tool = Tool::new(&format!("mkfs.{kind}"))
+            .args(mkfs_options(kind))
+            .arg(&bed.file);
+        bed.mkfs = tool.line().replace(&bed.file.display().to_string(), "FILE");
+        tool.run()?;
+        if kind == "ext4" {
+            require_journal(&bed.file)?;
+        }
+        let options = LoopOptions {
+            direct_io: true,
+            autoclear: true,
+            ..LoopOptions::default()
+        };
+        let device = LoopDevice::attach(&bed.file, options)?;
+        bed.direct_io = device.direct_io()?;
+        let number = device.path().file_name().unwrap_or_default();
+        bed.statistics = Some(Path::new("/sys/class/block").join(number).join("stat"));
+        let context = FsContext::open(kind)?;
+        context.set_string("source", device.path())?;
+        context.create()?;
+        let mount = context.mount(MountAttributes::empty())?;
+        fs_err::create_dir(&bed.point)?;
+        mount.attach(&bed.point)?;
+        bed.device = Some(device);
+        bed.root = Some(fs_err::File::open(&bed.point)?.into_parts().0);
+        Ok(bed)
+    }
+
+    /// Where it is mounted.
+    pub(crate) fn path(&self) -> &Path {
+        &self.point
+    }
+
+    /// Its type.
+    pub(crate) fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// How it was made.
+    pub(crate) fn mkfs(&self) -> &str {
+        &self.mkfs
+    }
+
+    /// Whether the loop device goes past the page cache of the file's own file system.
+    pub(crate) fn direct_io(&self) -> bool {
+        self.direct_io
+    }
+
+    /// Writes everything dirty to the device.
+    pub(crate) fn drain(&self) -> Result<()> {
+        let root = self.root.as_ref().expect("a made bed is mounted");
+        Ok(strata_sys::file::sync_file_system(root)?)
+    }
+
+    /// Bytes written to the device so far: sectors of field 7 of the block layer's statistics,
+    /// each of 512 bytes (Documentation/block/stat.rst).
+    pub(crate) fn device_bytes(&self) -> Result<u64> {
+        let path = self.statistics.as_ref().expect("a made bed has a device");
+        let text = fs_err::read_to_string(path)?;
+        let sectors: u64 = text
+            .split_whitespace()
+            .nth(6)
+            .with_context(|| format!("{} has no seventh field", path.display()))?
+            .parse()?;
+        Ok(sectors * 512)
+    }
+
+    /// Gives freed blocks back to the loop file, so that a run does not fill its scratch space.
+    pub(crate) fn trim(&self) -> Result<()> {
+        Tool::new("fstrim").arg(&self.point).run().map(drop)
+    }
+
+    fn take_down(&mut self) -> Result<()> {
+        if self.root.take().is_some() {
+            let flags = rustix::mount::UnmountFlags::empty();
+            strata_sys::mount::unmount(&self.point, flags)?;
+        }
+        if let Some(device) = self.device.take() {
+            device.detach()?;
+        }
+        if self.point.exists() {
+            fs_err::remove_dir(&self.point)?;
+        }
+        if self.file.exists() {
+            fs_err::remove_file(&self.file)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        if let Err(error) = self.take_down() {
+            tracing::warn!(file = %self.file.display(), "a file system of the bench is left behind: {error:#}");
+        }
+    }
+}
+
+/// Refuses an ext4 without a journal: there fsync(2) is cheap and promises nothing after a crash.
+pub(crate) fn require_journal(device: &Path) -> Result<()> {
+    // Documentation/filesystems/ext4/super.rst: the superblock at 1024, its magic at 0x38, the
+    // compatible features at 0x5C, of which 0x4 is the journal.
+    let mut block = [0_u8; 0x60];
+    fs_err::File::open(device)?
+        .file()
+        .read_exact_at(&mut block, 1024)?;
+    let ext = block[0x38..0x3A] == [0x53, 0xEF];
+    let journal = block[0x5C] & 0x4 != 0;
+    if ext && !journal {
+        return Err(Unfit::new(format!(
+            "the ext4 on {} has no journal, so its durable figures mean nothing; make it with \
+             `mkfs.ext4 -O has_journal`",
+            device.display()
+        ))
+        .into());
+    }
+    Ok(())
+}

@@ -1,0 +1,46 @@
+//! Counting calls into the kernel in a repetition of its own, since counting slows what it counts.
+//!
+//! Two ways, found out by doing: the kernel's tracing file system in an instance of our own,
+//! else `strace` attached to this process. Both follow all threads and child processes.
+
+mod strace;
+mod tracefs;
+
+use crate::bench::sample::SyscallCounts;
+use anyhow::Result;
+use std::path::Path;
+
+/// Calls that wait for the disk.
+pub(crate) const SYNCS: &[&str] = &[
+    "fsync",
+    "fdatasync",
+    "syncfs",
+    "sync",
+    "sync_file_range",
+    "msync",
+];
+
+/// Something that counts the calls between its two ends.
+pub(crate) trait SyscallCounter: std::fmt::Debug {
+    /// How it counts, for the report.
+    fn method(&self) -> &str;
+    /// Begins to count.
+    fn begin(&mut self) -> Result<()>;
+    /// Stops and tells what was counted since `begin`.
+    fn end(&mut self) -> Result<SyscallCounts>;
+}
+
+/// The counter that works here, or why there is none. `scratch` receives strace's output.
+pub(crate) fn counter(scratch: &Path) -> Result<Box<dyn SyscallCounter>, String> {
+    let tracefs = match tracefs::Tracefs::open(scratch) {
+        Ok(counter) => return Ok(Box::new(counter)),
+        Err(error) => format!("{error:#}"),
+    };
+    match strace::Strace::attach(scratch) {
+        Ok(counter) => Ok(Box::new(counter)),
+        Err(error) => Err(format!("tracefs: {tracefs}; strace: {error:#}")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

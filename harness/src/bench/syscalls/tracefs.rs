@@ -1,0 +1,206 @@
+//! Counting with two trace instances: one for all calls, one for those that wait for the disk.
+
+use super::{SYNCS, SyscallCounter};
+use crate::bench::sample::SyscallCounts;
+use anyhow::{Context, Result, bail};
+use rustix::mount::{MountFlags, UnmountFlags};
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Counts with the tracing file system (Documentation/trace/ftrace.rst).
+#[derive(Debug)]
+pub(super) struct Tracefs {
+    all: Instance,
+    syncs: Instance,
+    // After the instances, which live on it.
+    _mount: TraceMount,
+}
+
+/// The tracing file system, mounted by us unless it was there.
+#[derive(Debug)]
+struct TraceMount {
+    path: PathBuf,
+    ours: bool,
+}
+
+impl Drop for TraceMount {
+    fn drop(&mut self) {
+        if self.ours {
+            let gone = rustix::mount::unmount(&self.path, UnmountFlags::DETACH);
+            if let Err(error) = gone
+                .map_err(std::io::Error::from)
+                .and_then(|()| fs_err::remove_dir(&self.path))
+            {
+                tracing::warn!("the tracing file system stays mounted: {error}");
+            }
+        }
+    }
+}
+
+impl TraceMount {
+    fn take(scratch: &Path) -> Result<Self> {
+        let usual = Path::new("/sys/kernel/tracing");
+        if usual.join("instances").is_dir() {
+            return Ok(Self {
+                path: usual.to_owned(),
+                ours: false,
+            });
+        }
+        let path = scratch.join("tracing");
+        fs_err::create_dir_all(&path)?;
+        rustix::mount::mount("tracefs", &path, "tracefs", MountFlags::empty(), None)
+            .context("tracefs cannot be mounted")?;
+        Ok(Self { path, ours: true })
+    }
+}
+
+/// One trace instance: buffers, filters and switch of its own.
+#[derive(Debug)]
+struct Instance {
+    path: PathBuf,
+    switch: Option<File>,
+}
+
+impl Instance {
+    fn make(tracing: &Path, name: &str) -> Result<Self> {
+        let path = tracing
+            .join("instances")
+            .join(format!("strata-bench-{}-{name}", std::process::id()));
+        fs_err::create_dir(&path).context("no trace instance can be made")?;
+        let mut instance = Self { path, switch: None };
+        instance.set("tracing_on", "0")?;
+        instance.set("options/event-fork", "1")?;
+        instance.switch = Some(
+            fs_err::OpenOptions::new()
+                .write(true)
+                .open(instance.path.join("tracing_on"))?
+                .into_parts()
+                .0,
+        );
+        Ok(instance)
+    }
+
+    fn set(&self, file: &str, value: &str) -> Result<()> {
+        Ok(fs_err::OpenOptions::new()
+            .write(true)
+            .truncate(true)
+            .open(self.path.join(file))?
+            .write_all(value.as_bytes())?)
+    }
+
+    fn turn(&mut self, value: &str) -> Result<()> {
+        let switch = self.switch.as_mut().expect("an instance keeps its switch");
+        Ok(switch.write_all(value.as_bytes())?)
+    }
+
+    /// Empties the buffers and follows all threads that this process has now.
+    fn ready(&self) -> Result<()> {
+        self.set("trace", "")?;
+        self.set("set_event_pid", "")?;
+        for thread in fs_err::read_dir("/proc/self/task")? {
+            let number = thread?.file_name().to_string_lossy().into_owned();
+            fs_err::OpenOptions::new()
+                .append(true)
+                .open(self.path.join("set_event_pid"))?
+                .write_all(number.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Events since the buffers were emptied, those that were overwritten included.
+    fn total(&self) -> Result<u64> {
+        let mut total = 0;
+        for processor in fs_err::read_dir(self.path.join("per_cpu"))? {
+            let text = fs_err::read_to_string(processor?.path().join("stats"))?;
+            for line in text.lines() {
+                if let Some((key, value)) = line.split_once(':')
+                    && matches!(key, "entries" | "overrun" | "dropped events")
+                {
+                    total += value.trim().parse::<u64>()?;
+                }
+            }
+        }
+        Ok(total)
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        drop(self.switch.take());
+        for file in ["events/enable", "tracing_on"] {
+            drop(self.set(file, "0")); // removing the instance stops it as well
+        }
+        if let Err(error) = fs_err::remove_dir(&self.path) {
+            tracing::warn!("a trace instance is left behind: {error}");
+        }
+    }
+}
+
+impl Tracefs {
+    pub(super) fn open(scratch: &Path) -> Result<Self> {
+        let mount = TraceMount::take(scratch)?;
+        let all = Instance::make(&mount.path, "all")?;
+        all.set("buffer_size_kb", "64")?;
+        all.set("events/raw_syscalls/sys_enter/enable", "1")
+            .context("the kernel has no event for system calls")?;
+        let syncs = Instance::make(&mount.path, "syncs")?;
+        syncs.set("buffer_size_kb", "4096")?;
+        for name in SYNCS {
+            syncs
+                .set(&format!("events/syscalls/sys_enter_{name}/enable"), "1")
+                .with_context(|| format!("the kernel has no event for {name}"))?;
+        }
+        let mut counter = Self {
+            all,
+            syncs,
+            _mount: mount,
+        };
+        // An instance that exists but records nothing (lockdown) must not pass for zero calls.
+        counter.begin()?;
+        let probe = fs_err::File::open(scratch)?;
+        strata_sys::file::sync_file_system(probe.file())?;
+        let seen = counter.end()?;
+        if seen.syncs.get("syncfs") != Some(&1) || seen.all < 2 {
+            bail!("trace events do not arrive ({seen:?})");
+        }
+        Ok(counter)
+    }
+}
+
+impl SyscallCounter for Tracefs {
+    fn method(&self) -> &'static str {
+        "trace events of the kernel, in an untimed repetition"
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        self.syncs.ready()?;
+        self.all.ready()?;
+        self.syncs.turn("1")?;
+        self.all.turn("1")
+    }
+
+    fn end(&mut self) -> Result<SyscallCounts> {
+        self.all.turn("0")?;
+        self.syncs.turn("0")?;
+        // The call that turned it off was seen.
+        let all = self.all.total()?.saturating_sub(1);
+        let mut counts = SyscallCounts {
+            all,
+            ..SyscallCounts::default()
+        };
+        let trace = fs_err::read_to_string(self.syncs.path.join("trace"))?;
+        for line in trace.lines().filter(|line| !line.starts_with('#')) {
+            let name = SYNCS
+                .iter()
+                .find(|name| line.contains(&format!(" sys_{name}(")));
+            if let Some(name) = name {
+                *counts.syncs.entry((*name).to_owned()).or_default() += 1;
+            }
+        }
+        if counts.sync_total() != self.syncs.total()? {
+            bail!("the trace buffer was too small for all calls that wait for the disk");
+        }
+        Ok(counts)
+    }
+}

@@ -1,0 +1,4 @@
+//! Several callers at once.
+
+pub(super) mod calls;
+pub(super) mod instances;

@@ -1,0 +1,6 @@
+//! Changesets out.
+
+pub(super) mod canonical;
+pub(super) mod changes;
+pub(super) mod links;
+pub(super) mod walk;

@@ -1,0 +1,3 @@
+//! What is refused.
+
+pub(super) mod opening;

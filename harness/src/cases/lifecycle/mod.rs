@@ -1,0 +1,7 @@
+//! Keys, kinds, parents, labels.
+
+pub(super) mod commit;
+pub(super) mod facts;
+pub(super) mod prepare;
+pub(super) mod remove;
+pub(super) mod view;

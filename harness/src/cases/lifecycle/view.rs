@@ -1,0 +1,79 @@
+//! Read-only looks at committed snapshots.
+
+use crate::cases::samples;
+use crate::prelude::*;
+use rustix::io::Errno;
+
+/// Upstream: `ViewReadonly` of containerd. Law 15.
+pub(crate) const VIEW_IS_READ_ONLY: Case = Case {
+    name: "view_is_read_only",
+    group: Group::Lifecycle,
+    needs: &[],
+    run: |context| {
+        let base = context.layer(None, samples::plain)?;
+        let top = context.layer(Some(&base), |dir| dir.file("top", "1").map(drop))?;
+        for parent in [None, Some(&base), Some(&top)] {
+            let expected = match parent {
+                Some(parent) => context.tree(parent)?,
+                None => {
+                    let key = context.active(None)?;
+                    context.tree(&key)?
+                }
+            };
+            let key = context.fresh_name("view");
+            context.view(&key, parent)?;
+            let live = context.mount(&key)?;
+            let what = format!("a view of {parent:?}");
+            live.tree()?.expect_equal(&expected, &what)?;
+            expect_read_only(live.file("new", "x"), &format!("{what}: create"))?;
+            expect_read_only(live.mode(".", 0o700), &format!("{what}: chmod"))?;
+            if parent.is_some() {
+                expect_read_only(live.file("etc/hosts", "x"), &format!("{what}: write"))?;
+                expect_read_only(live.rename("etc", "moved"), &format!("{what}: rename"))?;
+                expect_read_only(live.unlink("run.sh"), &format!("{what}: unlink"))?;
+                expect_read_only(live.time("etc", 1, 0), &format!("{what}: set times"))?;
+            }
+            live.tree()?
+                .expect_equal(&expected, &format!("{what} after refused writes"))?;
+            live.unmount()?;
+            context.remove(&key)?;
+        }
+        Ok(())
+    },
+};
+
+fn expect_read_only(result: Result<&Dir>, what: &str) -> Result<()> {
+    let Err(error) = result else {
+        bail!("{what}: it was allowed");
+    };
+    let errno = error.chain().find_map(|cause| {
+        let io = cause.downcast_ref::<std::io::Error>();
+        io.and_then(Errno::from_io_error)
+            .or_else(|| cause.downcast_ref::<Errno>().copied())
+    });
+    ensure!(
+        errno == Some(Errno::ROFS),
+        "{what}: {errno:?} and not EROFS: {error:#}"
+    );
+    Ok(())
+}
+
+pub(crate) const VIEW_CANNOT_BE_COMMITTED: Case = Case {
+    name: "view_cannot_be_committed",
+    group: Group::Lifecycle,
+    needs: &[],
+    run: |context| {
+        let base = context.layer(None, samples::plain)?;
+        let key = name("view");
+        context.view(&key, Some(&base))?;
+        let committed = context.commit(&key, &name("frozen"));
+        expect_kind(committed, ErrorKind::InvalidState, "commit of a view")?;
+        expect_kind(
+            context.stat(&name("frozen")),
+            ErrorKind::NotFound,
+            "its name",
+        )?;
+        context.remove(&key)?;
+        Ok(())
+    },
+};

@@ -1,0 +1,4 @@
+//! Owners, modes, times, attributes, inodes.
+
+pub(super) mod attributes;
+pub(super) mod inodes;

@@ -1,0 +1,3 @@
+//! Declared deviations, observed both ways.
+
+pub(super) mod observed;

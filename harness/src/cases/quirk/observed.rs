@@ -1,0 +1,157 @@
+//! One case a quirk: declared and not seen fails, seen and not declared fails.
+
+use crate::prelude::*;
+use rustix::io::Errno;
+use std::io::{Seek as _, SeekFrom, Write as _};
+
+fn errno_of(error: &anyhow::Error) -> Option<Errno> {
+    error.chain().find_map(|cause| {
+        let io = cause.downcast_ref::<std::io::Error>();
+        io.and_then(Errno::from_io_error)
+            .or_else(|| cause.downcast_ref::<Errno>().copied())
+    })
+}
+
+/// Upstream: `Rename` of containerd, its directory part, which it skips by the driver's name
+/// (docker#25409).
+pub(crate) const QUIRK_DIRECTORY_RENAME_EXDEV: Case = Case {
+    name: "quirk_directory_rename_exdev",
+    group: Group::Quirk,
+    needs: &[],
+    run: |context| {
+        let base = context.layer(None, |dir| {
+            dir.dirs("old/sub")?.file("old/f", "1").map(drop)
+        })?;
+        let key = context.active(Some(&base))?;
+        let live = context.mount(&key)?;
+        let refused = match rustix::fs::rename(live.at("old"), live.at("new")) {
+            Ok(()) => false,
+            Err(Errno::XDEV) => true,
+            Err(errno) => bail!("rename gives {errno}, neither success nor EXDEV"),
+        };
+        ensure!(
+            live.has("old/f") == refused && live.has("new/f") != refused,
+            "half renamed"
+        );
+        live.unmount()?;
+        context.checked_diff(Some(&base), &key)?;
+        context.judge_quirk(
+            Quirk::DirectoryRenameExdev,
+            refused,
+            "a lower directory was renamed",
+        )
+    },
+};
+
+pub(crate) const QUIRK_HARD_LINK_SPLITS: Case = Case {
+    name: "quirk_hard_link_splits",
+    group: Group::Quirk,
+    needs: &[],
+    run: |context| {
+        let base = context.layer(None, |dir| {
+            dir.file("one", "1")?.hard_link("one", "two").map(drop)
+        })?;
+        let key = context.active(Some(&base))?;
+        let live = context.mount(&key)?;
+        live.append("one", "+")?;
+        let (one, two) = (live.read("one")?, live.read("two")?);
+        ensure!(one == b"1+", "the written name reads {one:?}");
+        live.unmount()?;
+        context.checked_diff(Some(&base), &key)?;
+        let detail = format!("the other name reads {:?}", String::from_utf8_lossy(&two));
+        context.judge_quirk(Quirk::HardLinkSplits, two != one, &detail)
+    },
+};
+
+pub(crate) const QUIRK_HELD_MAP_KEEPS_OLD_DATA: Case = Case {
+    name: "quirk_held_map_keeps_old_data",
+    group: Group::Quirk,
+    needs: &[],
+    run: |context| {
+        let base = context.layer(None, |dir| dir.file("f", "old data").map(drop))?;
+        let key = context.active(Some(&base))?;
+        let live = context.mount(&key)?;
+        let file = fs_err::File::open(live.at("f"))?;
+        let map = strata_sys::map::SharedMap::read_only(&file, 8)?;
+        ensure!(
+            map.read(0, 3) == b"old",
+            "the map reads {:?}",
+            map.read(0, 3)
+        );
+        live.overwrite("f", 0, b"NEW")?;
+        let seen = map.read(0, 3);
+        drop((map, file));
+        live.unmount()?;
+        ensure!(seen == b"old" || seen == b"NEW", "the map reads {seen:?}");
+        let detail = format!("the held map reads {:?}", String::from_utf8_lossy(&seen));
+        context.judge_quirk(Quirk::HeldMapKeepsOldData, seen == b"old", &detail)
+    },
+};
+
+pub(crate) const QUIRK_LATE_WRITER_POSSIBLE: Case = Case {
+    name: "quirk_late_writer_possible",
+    group: Group::Quirk,
+    needs: &[],
+    run: |context| {
+        let key = context.active(None)?;
+        let live = context.mount(&key)?;
+        live.file("f", "early")?;
+        let mut held = fs_err::OpenOptions::new().write(true).open(live.at("f"))?;
+        // The mount goes out of sight, and the descriptor keeps it alive.
+        rustix::mount::unmount(live.path(), rustix::mount::UnmountFlags::DETACH)?;
+        drop(live);
+        let frozen = name("frozen");
+        let observed = match context.commit(&key, &frozen) {
+            Err(error) if error.kind() == ErrorKind::InUse => false,
+            Err(error) => return Err(error.into()),
+            Ok(()) => {
+                held.seek(SeekFrom::Start(0))?;
+                // A write that is refused is as good as one that goes nowhere.
+                let written = held.write_all(b"LATE!").and_then(|()| held.sync_all());
+                let content = context.look(&frozen, |root| Ok(fs_err::read(root.join("f"))?))?;
+                written.is_ok() && content == b"LATE!"
+            }
+        };
+        drop(held);
+        context.judge_quirk(
+            Quirk::LateWriterPossible,
+            observed,
+            "a held descriptor wrote",
+        )
+    },
+};
+
+pub(crate) const QUIRK_DEVICE_ZERO_REFUSED: Case = Case {
+    name: "quirk_device_zero_refused",
+    group: Group::Quirk,
+    needs: &[Capability::Devices],
+    run: |context| {
+        let key = context.active(None)?;
+        let live = context.mount(&key)?;
+        let refused = match live.character_device("zero", (0, 0)) {
+            Ok(_) => false,
+            Err(error) if errno_of(&error) == Some(Errno::PERM) => true,
+            Err(error) => return Err(error),
+        };
+        ensure!(live.has("zero") != refused, "refused and made");
+        live.unmount()?;
+        context.judge_quirk(Quirk::DeviceZeroRefused, refused, "a device 0:0 was made")
+    },
+};
+
+pub(crate) const QUIRK_INODE_CHANGES: Case = Case {
+    name: "quirk_inode_changes",
+    group: Group::Quirk,
+    needs: &[],
+    run: |context| {
+        let base = context.layer(None, |dir| dir.file("f", "1").map(drop))?;
+        let key = context.active(Some(&base))?;
+        let live = context.mount(&key)?;
+        let before = live.inode("f")?;
+        live.append("f", "2")?;
+        let after = live.inode("f")?;
+        live.unmount()?;
+        let detail = format!("{before} before the first write, {after} after it");
+        context.judge_quirk(Quirk::InodeChanges, before != after, &detail)
+    },
+};

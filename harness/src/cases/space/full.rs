@@ -1,0 +1,101 @@
+//! A file system that is full. Law 12.
+
+use crate::prelude::*;
+use std::io::Read;
+
+const MIB: u64 = 1 << 20;
+
+/// A changeset that is made while it is read: files of a megabyte that are no holes.
+struct Endless {
+    files: u64,
+    block: Vec<u8>,
+    position: usize,
+}
+
+impl Read for Endless {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.position == self.block.len() {
+            if self.files == 0 {
+                return Ok(0);
+            }
+            self.files -= 1;
+            self.block.clear();
+            Entry::file(format!("f{}", self.files), vec![b'x'; MIB as usize])
+                .write(&mut self.block);
+            self.position = 0;
+        }
+        let length = buffer.len().min(self.block.len() - self.position);
+        buffer[..length].copy_from_slice(&self.block[self.position..self.position + length]);
+        self.position += length;
+        Ok(length)
+    }
+}
+
+/// Takes all but `left` bytes of the file system at `path` by a file called `ballast`.
+fn fill(path: &std::path::Path, left: u64) -> Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    let file = fs_err::File::create(path.join("ballast"))?;
+    let mut offset = 0;
+    loop {
+        let stat = rustix::fs::statvfs(path)?;
+        let free = stat.f_bavail * stat.f_frsize;
+        let step = free.saturating_sub(left).min(32 * MIB) / 2;
+        if step < MIB / 4 {
+            return Ok(file.sync_all()?);
+        }
+        match fallocate(&file, FallocateFlags::empty(), offset, step) {
+            Ok(()) => offset += step,
+            Err(rustix::io::Errno::NOSPC) => return Ok(file.sync_all()?),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+pub(crate) const FULL_DISK_LEAVES_NO_LAYER: Case = Case {
+    name: "full_disk_leaves_no_layer",
+    group: Group::Space,
+    needs: &[],
+    run: |context| {
+        let fixture = context.tiny_file_system()?;
+        let mut tiny = context.on(&fixture)?;
+        let base = tiny.layer(None, |dir| dir.file("kept", "1").map(drop))?;
+        let expected = tiny.tree(&base)?;
+        fill(fixture.path(), 8 * MIB)?;
+        let key = tiny.active(Some(&base))?;
+        let endless = Endless {
+            files: 128,
+            block: Vec::new(),
+            position: 0,
+        };
+        let source = strata_driver::ChangesetSource::from_read(endless);
+        let options = strata_driver::ApplyOptions::default();
+        let outcome = tiny.wait(tiny.driver().apply(&key, source, &options));
+        expect_kind(outcome, ErrorKind::NoSpace, "apply on a full disk")?;
+        let frozen = name("frozen");
+        let committed = tiny.commit(&key, &frozen);
+        expect_kind(
+            committed,
+            ErrorKind::InvalidState,
+            "commit of what is half applied",
+        )?;
+        expect_kind(tiny.stat(&frozen), ErrorKind::NotFound, "its name")?;
+        tiny.remove(&key).context("remove on a full disk")?;
+        tiny.reclaim().context("reclaim on a full disk")?;
+        // The space is there again, for something that fits.
+        let again = tiny.applied_layer(
+            Some(&base),
+            &archive(&[Entry::file("f", vec![b'x'; 2 << 20])]),
+        );
+        let again = again.context("apply after the space came back")?;
+        ensure!(
+            tiny.tree(&again)?.node("f")?.size == 2 << 20,
+            "the next layer is short"
+        );
+        tiny.tree(&base)?.expect_equal(&expected, "the parent")?;
+        tiny.reopen()?;
+        ensure!(tiny.list()?.len() == 2, "{:?}", tiny.listed()?);
+        tiny.shut()?;
+        drop(tiny);
+        fixture.close()
+    },
+};

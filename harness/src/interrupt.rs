@@ -1,0 +1,42 @@
+//! Ctrl-C and its like: a flag, so that everything made is undone by values that drop.
+
+use anyhow::{Result, bail};
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::signal::unix::{SignalKind, signal};
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+static LISTENING: Once = Once::new();
+
+/// From now on SIGINT, SIGTERM and SIGHUP set the flag instead of ending the process.
+pub fn listen(runtime: &tokio::runtime::Runtime) {
+    LISTENING.call_once(|| {
+        for kind in [
+            SignalKind::interrupt(),
+            SignalKind::terminate(),
+            SignalKind::hangup(),
+        ] {
+            runtime.spawn(async move {
+                let Ok(mut signals) = signal(kind) else {
+                    return;
+                };
+                while signals.recv().await.is_some() {
+                    INTERRUPTED.store(true, Ordering::SeqCst);
+                }
+            });
+        }
+    });
+}
+
+/// Whether one of the signals came.
+pub fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::SeqCst)
+}
+
+/// An error once one of the signals came; for loops that take long.
+pub fn check() -> Result<()> {
+    if interrupted() {
+        bail!("interrupted")
+    }
+    Ok(())
+}

@@ -1,0 +1,3 @@
+//! Results for other programs, one format a file.
+
+pub mod junit;

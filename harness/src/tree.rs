@@ -1,0 +1,580 @@
+//! The oracle's own reader of directory trees, and their comparison.
+//!
+//! Shares nothing with the drivers' walk: everything that a changeset can carry is read through
+//! plain system calls and compared, and whatever a driver loses shows as one readable line.
+
+use anyhow::{Context as _, Result, bail};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use sha2::{Digest as _, Sha256};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::{self, Write as _};
+use std::io::Read as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::Path;
+
+/// A path from the root of a tree, without a leading `/`; empty for the root.
+///
+/// Ordered by components, so that a directory stands directly before its contents.
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
+pub struct TreePath(Vec<u8>);
+
+impl TreePath {
+    /// The root.
+    pub fn root() -> Self {
+        Self::default()
+    }
+
+    /// The path made of these bytes.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self(bytes.into())
+    }
+
+    /// The path of `name` in this directory.
+    #[must_use]
+    pub fn join(&self, name: &[u8]) -> Self {
+        let mut path = self.0.clone();
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name);
+        Self(path)
+    }
+
+    /// The directory that holds this; none for the root.
+    pub fn parent(&self) -> Option<Self> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let end = self.0.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+        Some(Self(self.0[..end].to_vec()))
+    }
+
+    /// The last component; empty for the root.
+    pub fn name(&self) -> &[u8] {
+        let start = self.0.iter().rposition(|byte| *byte == b'/');
+        &self.0[start.map_or(0, |slash| slash + 1)..]
+    }
+
+    /// Whether this is the root.
+    pub fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The bytes, components divided by `/`.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Ord for TreePath {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // No component holds a NUL, so a slash that counts as one compares components in turn.
+        let key = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
+        self.0.iter().map(key).cmp(other.0.iter().map(key))
+    }
+}
+
+impl PartialOrd for TreePath {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Display for TreePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("./");
+        }
+        write!(f, "{}", self.0.escape_ascii())
+    }
+}
+
+impl fmt::Debug for TreePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl From<&str> for TreePath {
+    fn from(path: &str) -> Self {
+        Self::new(path)
+    }
+}
+
+/// What kind of object a path is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Kind {
+    File,
+    Directory,
+    Symlink,
+    CharacterDevice,
+    BlockDevice,
+    Fifo,
+    Socket,
+}
+
+/// One path of a tree, with all that can be told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its kind.
+    pub kind: Kind,
+    /// The twelve permission bits; 0777 for symbolic links.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Bytes of a file; 0 for everything else.
+    pub size: u64,
+    /// Digest of a file's content.
+    pub content_digest: Option<[u8; 32]>,
+    /// The content itself, if it was asked for.
+    pub content: Option<Vec<u8>>,
+    /// Target of a symbolic link.
+    pub target: Vec<u8>,
+    /// Major and minor number of a device.
+    pub device: (u32, u32),
+    /// Extended attributes, ACLs among them.
+    pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Modification time in nanoseconds since 1970.
+    pub mtime: i128,
+    /// Link count as the file system tells it.
+    pub link_count: u64,
+    /// Least path of the names in this tree that are this object; none for directories.
+    pub link_leader: Option<TreePath>,
+    /// Inode number: for cases about inodes, never compared.
+    pub inode: u64,
+}
+
+/// Something that a comparison looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Facet {
+    /// Modification times below the root.
+    ModificationTime,
+    /// The root's own modification time.
+    RootModificationTime,
+    /// Link counts of what is not a directory.
+    LinkCount,
+    /// Which names are one object.
+    LinkGroups,
+    /// Owners and groups.
+    Owner,
+}
+
+/// Everything that [`Tree::compare`] looks at: what counts for a changeset.
+const COUNTED: &[Facet] = &[Facet::ModificationTime, Facet::LinkGroups, Facet::Owner];
+
+/// A directory tree as it was when it was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tree {
+    nodes: BTreeMap<TreePath, Node>,
+}
+
+impl Tree {
+    /// Reads the tree below `directory`; file contents are digested and not kept.
+    pub fn read(directory: &Path) -> Result<Self> {
+        Reader::new(Contents::Digested).read(directory)
+    }
+
+    /// Reads the tree below `directory`, contents and all.
+    pub fn read_with_contents(directory: &Path) -> Result<Self> {
+        Reader::new(Contents::Kept).read(directory)
+    }
+
+    /// All paths in order, the root first.
+    pub fn nodes(&self) -> &BTreeMap<TreePath, Node> {
+        &self.nodes
+    }
+
+    /// The node at `path`.
+    pub fn get(&self, path: impl Into<TreePath>) -> Option<&Node> {
+        self.nodes.get(&path.into())
+    }
+
+    /// The node at `path`, or an error that names it.
+    pub fn node(&self, path: impl Into<TreePath>) -> Result<&Node> {
+        let path = path.into();
+        self.nodes
+            .get(&path)
+            .with_context(|| format!("`{path}` is missing"))
+    }
+
+    /// Paths below the root as text, for short expectations.
+    pub fn paths(&self) -> Vec<String> {
+        self.nodes
+            .keys()
+            .filter(|path| !path.is_root())
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    /// Differences in what counts for a changeset: everything but the root's time and link counts.
+    pub fn compare(&self, other: &Self) -> Vec<String> {
+        self.compare_by(other, COUNTED)
+    }
+
+    /// Differences in kind, mode, size, content, target, device, attributes, and in `facets`.
+    pub fn compare_by(&self, other: &Self, facets: &[Facet]) -> Vec<String> {
+        let mut differences = Vec::new();
+        for (path, node) in &self.nodes {
+            match other.nodes.get(path) {
+                None => differences.push(format!("`{path}`: only in the first ({:?})", node.kind)),
+                Some(twin) => node.compare(twin, path, facets, &mut differences),
+            }
+        }
+        for (path, node) in &other.nodes {
+            if !self.nodes.contains_key(path) {
+                differences.push(format!("`{path}`: only in the second ({:?})", node.kind));
+            }
+        }
+        differences
+    }
+
+    /// An error that lists what differs from `expected`, if anything does.
+    pub fn expect_equal(&self, expected: &Self, what: &str) -> Result<()> {
+        report(what, &self.compare(expected))
+    }
+
+    /// As [`Tree::expect_equal`], by `facets`.
+    pub fn expect_equal_by(&self, expected: &Self, facets: &[Facet], what: &str) -> Result<()> {
+        report(what, &self.compare_by(expected, facets))
+    }
+
+    /// One digest over everything that counts, in order.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        let mut field = |bytes: &[u8]| {
+            hash.update((bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        };
+        for (path, node) in &self.nodes {
+            field(path.as_bytes());
+            field(&[node.kind as u8]);
+            for number in [node.mode, node.uid, node.gid, node.device.0, node.device.1] {
+                field(&number.to_le_bytes());
+            }
+            field(&node.size.to_le_bytes());
+            field(
+                node.content_digest
+                    .as_ref()
+                    .map_or(&[][..], |digest| &digest[..]),
+            );
+            field(&node.target);
+            let mtime = if path.is_root() { 0 } else { node.mtime };
+            field(&mtime.to_le_bytes());
+            field(&(node.xattrs.len() as u64).to_le_bytes());
+            for (key, value) in &node.xattrs {
+                field(key);
+                field(value);
+            }
+            field(
+                node.link_leader
+                    .as_ref()
+                    .map_or(&[][..], TreePath::as_bytes),
+            );
+        }
+        hash.finalize().into()
+    }
+
+    /// [`Tree::digest`] as hexadecimal text.
+    pub fn digest_text(&self) -> String {
+        hex::encode(self.digest())
+    }
+}
+
+/// Turns a list of differences into one error.
+pub fn report(what: &str, differences: &[String]) -> Result<()> {
+    const SHOWN: usize = 12;
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let mut text = format!("{what}: {} differences", differences.len());
+    for line in differences.iter().take(SHOWN) {
+        write!(text, "\n  {line}").expect("writing into a string cannot fail");
+    }
+    if differences.len() > SHOWN {
+        text.push_str("\n  ...");
+    }
+    bail!(text)
+}
+
+impl Node {
+    fn compare(&self, other: &Self, path: &TreePath, facets: &[Facet], found: &mut Vec<String>) {
+        let wants = |facet| facets.contains(&facet);
+        let mut check = |what: &str, same: bool, shown: [String; 2]| {
+            if !same {
+                found.push(format!("`{path}`: {what} {} != {}", shown[0], shown[1]));
+            }
+        };
+        let text = |value: &dyn fmt::Debug| format!("{value:?}");
+        check(
+            "kind",
+            self.kind == other.kind,
+            [text(&self.kind), text(&other.kind)],
+        );
+        let octal = |mode| format!("{mode:04o}");
+        check(
+            "mode",
+            self.mode == other.mode,
+            [octal(self.mode), octal(other.mode)],
+        );
+        check(
+            "size",
+            self.size == other.size,
+            [text(&self.size), text(&other.size)],
+        );
+        check(
+            "content",
+            self.content_digest == other.content_digest,
+            [self.content_text(), other.content_text()],
+        );
+        let escaped = |bytes: &[u8]| bytes.escape_ascii().to_string();
+        check(
+            "target",
+            self.target == other.target,
+            [escaped(&self.target), escaped(&other.target)],
+        );
+        check(
+            "device",
+            self.device == other.device,
+            [text(&self.device), text(&other.device)],
+        );
+        let keys = self.xattrs.keys().chain(other.xattrs.keys());
+        for key in keys.collect::<std::collections::BTreeSet<_>>() {
+            let shown = |value: Option<&Vec<u8>>| {
+                value.map_or("absent".to_owned(), |value| {
+                    escaped(&value[..value.len().min(60)])
+                })
+            };
+            let (one, two) = (self.xattrs.get(key), other.xattrs.get(key));
+            check(
+                &format!("xattr {}", escaped(key)),
+                one == two,
+                [shown(one), shown(two)],
+            );
+        }
+        if wants(Facet::Owner) {
+            let (one, two) = ((self.uid, self.gid), (other.uid, other.gid));
+            check("owner", one == two, [text(&one), text(&two)]);
+        }
+        let time = if path.is_root() {
+            Facet::RootModificationTime
+        } else {
+            Facet::ModificationTime
+        };
+        if wants(time) {
+            let same = self.mtime == other.mtime;
+            check("mtime", same, [text(&self.mtime), text(&other.mtime)]);
+        }
+        if wants(Facet::LinkGroups) {
+            let same = self.link_leader == other.link_leader;
+            check(
+                "link group of",
+                same,
+                [text(&self.link_leader), text(&other.link_leader)],
+            );
+        }
+        if wants(Facet::LinkCount) && self.kind != Kind::Directory {
+            let same = self.link_count == other.link_count;
+            check(
+                "link count",
+                same,
+                [text(&self.link_count), text(&other.link_count)],
+            );
+        }
+    }
+
+    fn content_text(&self) -> String {
+        self.content_digest
+            .map_or("none".into(), |digest| hex::encode(&digest[..6]))
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Contents {
+    Digested,
+    Kept,
+}
+
+struct Reader {
+    contents: Contents,
+    tree: Tree,
+    leaders: HashMap<(u64, u64), TreePath>,
+}
+
+impl Reader {
+    fn new(contents: Contents) -> Self {
+        Self {
+            contents,
+            tree: Tree::default(),
+            leaders: HashMap::new(),
+        }
+    }
+
+    fn read(mut self, directory: &Path) -> Result<Tree> {
+        let handle = rustix::fs::open(directory, DIRECTORY, Mode::empty())
+            .with_context(|| format!("open `{}`", directory.display()))?;
+        self.visit(&handle, b".", &TreePath::root())?;
+        self.descend(&handle, &TreePath::root())?;
+        Ok(self.tree)
+    }
+
+    fn descend(&mut self, directory: &OwnedFd, path: &TreePath) -> Result<()> {
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(directory)? {
+            let name = entry
+                .with_context(|| format!("list `{path}`"))?
+                .file_name()
+                .to_bytes()
+                .to_vec();
+            if name != b"." && name != b".." {
+                names.push(name);
+            }
+        }
+        // Names in order make the first one met of a link group its least.
+        names.sort_unstable();
+        for name in names {
+            let below = path.join(&name);
+            let kind = self.visit(directory, &name, &below)?;
+            if kind == Kind::Directory {
+                let handle = rustix::fs::openat(directory, &name[..], DIRECTORY, Mode::empty())
+                    .with_context(|| format!("open `{below}`"))?;
+                self.descend(&handle, &below)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn visit(&mut self, directory: &OwnedFd, name: &[u8], path: &TreePath) -> Result<Kind> {
+        let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
+            .with_context(|| format!("stat `{path}`"))?;
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Kind::File,
+            FileType::Directory => Kind::Directory,
+            FileType::Symlink => Kind::Symlink,
+            FileType::CharacterDevice => Kind::CharacterDevice,
+            FileType::BlockDevice => Kind::BlockDevice,
+            FileType::Fifo => Kind::Fifo,
+            FileType::Socket => Kind::Socket,
+            FileType::Unknown => bail!("`{path}` is of unknown type"),
+        };
+        let mut node = Node {
+            kind,
+            mode: if kind == Kind::Symlink {
+                0o777
+            } else {
+                stat.st_mode & 0o7777
+            },
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            size: 0,
+            content_digest: None,
+            content: None,
+            target: Vec::new(),
+            device: (0, 0),
+            xattrs: read_xattrs(directory, name).with_context(|| format!("xattrs of `{path}`"))?,
+            mtime: i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec),
+            link_count: stat.st_nlink,
+            link_leader: None,
+            inode: stat.st_ino,
+        };
+        match kind {
+            Kind::File => {
+                node.size = stat.st_size as u64;
+                let (digest, content) = self.read_content(directory, name, path)?;
+                node.content_digest = Some(digest);
+                node.content = content;
+            }
+            Kind::Symlink => {
+                node.target = rustix::fs::readlinkat(directory, name, Vec::new())?.into_bytes();
+            }
+            Kind::CharacterDevice | Kind::BlockDevice => {
+                node.device = (
+                    rustix::fs::major(stat.st_rdev),
+                    rustix::fs::minor(stat.st_rdev),
+                );
+            }
+            Kind::Directory | Kind::Fifo | Kind::Socket => {}
+        }
+        if kind != Kind::Directory {
+            let inode = (stat.st_dev, stat.st_ino);
+            let leader = self.leaders.entry(inode).or_insert_with(|| path.clone());
+            node.link_leader = Some(leader.clone());
+        }
+        self.tree.nodes.insert(path.clone(), node);
+        Ok(kind)
+    }
+
+    fn read_content(
+        &self,
+        directory: &OwnedFd,
+        name: &[u8],
+        path: &TreePath,
+    ) -> Result<([u8; 32], Option<Vec<u8>>)> {
+        const BLOCK: usize = 128 * 1024;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let handle = rustix::fs::openat(directory, name, flags, Mode::empty())
+            .with_context(|| format!("open `{path}`"))?;
+        let mut file = std::fs::File::from(handle);
+        let mut hash = Sha256::new();
+        let mut kept = (self.contents == Contents::Kept).then(Vec::new);
+        let mut block = vec![0; BLOCK];
+        loop {
+            let length = file
+                .read(&mut block)
+                .with_context(|| format!("read `{path}`"))?;
+            if length == 0 {
+                return Ok((hash.finalize().into(), kept));
+            }
+            hash.update(&block[..length]);
+            if let Some(kept) = &mut kept {
+                kept.extend_from_slice(&block[..length]);
+            }
+        }
+    }
+}
+
+const DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
+/// Attributes that belong to the host, the backing file system or a driver, not to the tree.
+fn is_foreign(name: &[u8]) -> bool {
+    const PREFIXES: &[&[u8]] = &[
+        b"trusted.overlay.",
+        b"user.overlay.",
+        b"security.selinux",
+        b"security.ima",
+        b"security.evm",
+        b"btrfs.",
+    ];
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+fn read_xattrs(directory: &OwnedFd, name: &[u8]) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+    // The l*xattr calls take no directory descriptor before Linux 6.13; a path through /proc is
+    // as short for the deepest directory as for the first.
+    let mut path = format!("/proc/self/fd/{}/", directory.as_raw_fd()).into_bytes();
+    path.extend_from_slice(name);
+    let mut xattrs = BTreeMap::new();
+    let mut names = vec![0_u8; 64 * 1024];
+    let length = match rustix::fs::llistxattr(&path[..], &mut names[..]) {
+        Ok(length) => length,
+        Err(rustix::io::Errno::OPNOTSUPP) => return Ok(xattrs),
+        Err(errno) => return Err(errno.into()),
+    };
+    let mut value = vec![0_u8; 64 * 1024 + 1];
+    for key in names[..length]
+        .split(|byte| *byte == 0)
+        .filter(|key| !key.is_empty())
+    {
+        if !is_foreign(key) {
+            let length = rustix::fs::lgetxattr(&path[..], key, &mut value[..])?;
+            xattrs.insert(key.to_vec(), value[..length].to_vec());
+        }
+    }
+    Ok(xattrs)
+}

@@ -1,0 +1,81 @@
+//! `cargo xtask bench`: builds the command, gets it real input, and becomes it.
+
+use crate::fresh::Fresh;
+use crate::rootfs::{self, Layers};
+use crate::setup::{self, Purpose};
+use crate::test::Place;
+use anyhow::Context;
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use xshell::{Shell, cmd};
+
+#[derive(Debug)]
+pub(crate) struct Bench {
+    pub(crate) place: Place,
+    /// For `strata bench`, as they are.
+    pub(crate) arguments: Vec<OsString>,
+}
+
+impl Bench {
+    pub(crate) fn run(&self, sh: &Shell) -> anyhow::Result<()> {
+        let arguments = &self.arguments;
+        if self.place != Place::Here {
+            let mut command = vec!["bench".into()];
+            command.extend(arguments.iter().cloned());
+            return Fresh {
+                place: self.place,
+                command,
+            }
+            .run(sh);
+        }
+        let mut input: Vec<OsString> = Vec::new();
+        if !self.only_asks() {
+            let brings_own = self.has_flag("--rootfs");
+            let mut purposes = vec![Purpose::Fixtures];
+            if !brings_own && rootfs::cached().is_none() && setup::is_root() {
+                purposes.push(Purpose::RootFileSystem);
+            }
+            setup::ensure(sh, &purposes)?;
+            if !brings_own && let Some(layers) = debian(sh) {
+                input.extend(["--rootfs".into(), layers.base.into()]);
+                input.extend(["--rootfs-layer".into(), layers.package.into()]);
+            }
+        }
+        cmd!(sh, "cargo build --locked --release --package strata")
+            .quiet()
+            .run()?;
+        // Replaces this process, so that signals and the exit code are the command's own.
+        let mut command: std::process::Command = cmd!(
+            sh,
+            "cargo run --quiet --locked --release --package strata -- bench {input...} {arguments...}"
+        )
+        .into();
+        Err(command.exec()).context("cannot run `strata bench`")
+    }
+
+    fn only_asks(&self) -> bool {
+        self.has_flag("--help") || self.has_flag("-h")
+    }
+
+    fn has_flag(&self, flag: &str) -> bool {
+        self.arguments.iter().any(|argument| {
+            argument.to_str().is_some_and(|argument| {
+                argument
+                    .strip_prefix(flag)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+            })
+        })
+    }
+}
+
+/// The Debian root file system, or a word on why the bench has to do without.
+fn debian(sh: &Shell) -> Option<Layers> {
+    match rootfs::ensure(sh) {
+        Ok(layers) => Some(layers),
+        Err(error) => {
+            eprintln!("no Debian root file system: {error:#}");
+            eprintln!("the bench runs on a generated corpus of the same shape instead");
+            None
+        }
+    }
+}

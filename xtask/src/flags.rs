@@ -1,0 +1,105 @@
+//! The command line of `cargo xtask`.
+
+use crate::bench::Bench;
+use crate::clean::Clean;
+use crate::exit::Stop;
+use crate::rootfs::Rootfs;
+use crate::soak::Soak;
+use crate::test::{AfterFailure, Place, Test};
+use crate::tidy::Tidy;
+use std::ffi::OsString;
+
+pub(crate) const USAGE: &str = "\
+cargo xtask COMMAND
+
+  bench [--fresh [--cold]] [ARGUMENTS...]
+                compare the drivers on a Debian root file system; the arguments go to `strata bench`
+  test  [--fresh [--cold]] [--keep-going]
+                everything this host can prove: tidy, fmt, clippy, tests, conformance
+  soak  [--keep-going]
+                the same with the long versions of the tests
+  tidy          the house rules that the compiler does not check
+  clean         remove mounts, loop devices and directories that a killed run left behind
+  rootfs        make the cached root file system that `bench` uses, and print where it is
+
+  --fresh       in a new Debian chroot that holds only gcc, git and Rust, from a clean clone of HEAD
+  --cold        there without the cached root file system of this host
+  --keep-going  do not stop at the first stage that fails
+
+Exit codes: 0 done, 1 something failed, 2 wrong usage, 3 impossible on this host or for this user.
+";
+
+/// What the user asked for.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Help,
+    Bench(Bench),
+    Test(Test),
+    Tidy(Tidy),
+    Clean(Clean),
+    Soak(Soak),
+    Rootfs(Rootfs),
+}
+
+/// Reads the arguments that follow the program's name.
+pub(crate) fn parse(arguments: Vec<OsString>) -> anyhow::Result<Command> {
+    let mut arguments = pico_args::Arguments::from_vec(arguments);
+    let name = arguments
+        .subcommand()
+        .map_err(|error| Stop::Usage(error.to_string()))?;
+    let command = match name.as_deref() {
+        Some("bench") => {
+            let place = place(&mut arguments)?;
+            return Ok(Command::Bench(Bench {
+                place,
+                arguments: arguments.finish(),
+            }));
+        }
+        Some("test") => Command::Test(Test {
+            place: place(&mut arguments)?,
+            after_failure: after_failure(&mut arguments),
+        }),
+        Some("soak") => Command::Soak(Soak {
+            after_failure: after_failure(&mut arguments),
+        }),
+        Some("tidy") => Command::Tidy(Tidy),
+        Some("clean") => Command::Clean(Clean::everywhere()),
+        Some("rootfs") => Command::Rootfs(Rootfs {
+            build: arguments
+                .opt_value_from_os_str("--build", |value| {
+                    Ok::<_, std::convert::Infallible>(value.into())
+                })
+                .map_err(|error| Stop::Usage(error.to_string()))?,
+        }),
+        None => Command::Help,
+        Some(other) => {
+            return Err(Stop::Usage(format!("unknown command `{other}`\n\n{USAGE}")).into());
+        }
+    };
+    if arguments.contains(["-h", "--help"]) {
+        return Ok(Command::Help);
+    }
+    match arguments.finish().first() {
+        None => Ok(command),
+        Some(extra) => {
+            Err(Stop::Usage(format!("unexpected argument `{}`", extra.display())).into())
+        }
+    }
+}
+
+fn place(arguments: &mut pico_args::Arguments) -> Result<Place, Stop> {
+    match (arguments.contains("--fresh"), arguments.contains("--cold")) {
+        (false, false) => Ok(Place::Here),
+        (true, false) => Ok(Place::Fresh),
+        (true, true) => Ok(Place::FreshAndCold),
+        (false, true) => Err(Stop::Usage("`--cold` needs `--fresh`".to_owned())),
+    }
+}
+
+fn after_failure(arguments: &mut pico_args::Arguments) -> AfterFailure {
+    if arguments.contains("--keep-going") {
+        AfterFailure::GoOn
+    } else {
+        AfterFailure::Stop
+    }
+}

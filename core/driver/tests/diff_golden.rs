@@ -1,6 +1,7 @@
 //! DiffIds made once with the reference program: scripts of edits, and what they must give.
 //!
 //! This needs no Python. Where there is one, the table itself is checked as well.
+#![expect(clippy::unwrap_used, reason = "a failed step of a test may panic")]
 
 mod diff_support;
 
@@ -9,6 +10,7 @@ use diff_support::{
     set_mtime, whole, written,
 };
 use rustix::fs::{AtFlags, CWD, FileType, Mode, XattrFlags};
+use std::fmt::Write as _;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use strata_driver::diff::CompareOptions;
@@ -213,7 +215,11 @@ fn scripts_give_the_recorded_diff_ids() {
             .map(|reference| reference.diff_id(lower, &upper));
         if got != case.diff_id || said.as_ref().is_some_and(|said| *said != case.diff_id) {
             let (name, wanted) = (case.name, case.diff_id);
-            wrong += &format!("{name}: recorded {wanted}, got {got}, reference {said:?}\n");
+            writeln!(
+                wrong,
+                "{name}: recorded {wanted}, got {got}, reference {said:?}"
+            )
+            .unwrap();
         }
     }
     assert!(wrong.is_empty(), "\n{wrong}");

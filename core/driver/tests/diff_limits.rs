@@ -1,4 +1,5 @@
 //! What a diff refuses, how little of a partial tree it walks, and its options.
+#![expect(clippy::unwrap_used, reason = "a failed step of a test may panic")]
 
 mod diff_support;
 

@@ -1,4 +1,5 @@
 //! Copies: everything that a file system keeps is in the copy, and what differs is noticed.
+#![expect(clippy::unwrap_used, reason = "a failed step of a test may panic")]
 
 mod diff_support;
 
@@ -39,7 +40,7 @@ fn facts(root: &Path) -> BTreeMap<PathBuf, String> {
             let kind = FileType::from_raw_mode(found.st_mode);
             let content = match kind {
                 FileType::RegularFile => hex::encode(Sha256::digest(fs_err::read(&path).unwrap())),
-                FileType::Symlink => format!("{:?}", fs_err::read_link(&path).unwrap()),
+                FileType::Symlink => fs_err::read_link(&path).unwrap().display().to_string(),
                 _ => format!("{:x}", found.st_rdev),
             };
             let size = if kind == FileType::Directory {
@@ -51,12 +52,13 @@ fn facts(root: &Path) -> BTreeMap<PathBuf, String> {
                 .entry(found.st_ino)
                 .or_insert_with(|| name.clone());
             let fact = format!(
-                "{:o} {}:{} size {size} mtime {}.{} first {first:?} {content} {:?}",
+                "{:o} {}:{} size {size} mtime {}.{} first {} {content} {:?}",
                 found.st_mode,
                 found.st_uid,
                 found.st_gid,
                 found.st_mtime,
                 found.st_mtime_nsec,
+                first.display(),
                 attributes(&path),
             );
             (name, fact)
@@ -103,14 +105,17 @@ fn random_trees_are_copied_whole() {
     }
 }
 
+/// A defect put into a copy.
+type Plant = fn(&Path);
+
 #[test]
 fn facts_notice_each_planted_defect() {
     if lacks_root() {
         return;
     }
-    let plants: [(&str, fn(&Path)); 9] = [
+    let plants: [(&str, Plant); 9] = [
         ("content", |root| {
-            fs_err::write(root.join("f"), "b").unwrap()
+            fs_err::write(root.join("f"), "b").unwrap();
         }),
         ("mode", |root| chmod(&root.join("f"), 0o4644)),
         ("owner", |root| chown(&root.join("l"), 5, 5)),
@@ -237,11 +242,11 @@ fn a_filled_target_is_refused_and_an_error_names_its_path() {
     if lacks_root() {
         return;
     }
-    // A file system that takes no user attributes: proc. What cannot be set is an error.
+    // More than ext4 keeps of attributes. What a file system cannot take is an error.
     fs_err::remove_file(at("to/there")).unwrap();
     fs_err::create_dir(at("from/d")).unwrap();
     rustix::fs::mknodat(CWD, at("from/d/f"), FileType::RegularFile, Mode::RUSR, 0).unwrap();
-    let (long, flags) = ([b'v'; 60_000], XattrFlags::empty());
+    let (long, flags) = (vec![b'v'; 60_000], XattrFlags::empty());
     if rustix::fs::lsetxattr(at("from/d/f"), "user.long", &long, flags).is_err() {
         eprintln!("skipped: no large attributes here");
         return;

@@ -1,4 +1,5 @@
 //! Removing and measuring trees.
+#![expect(clippy::unwrap_used, reason = "a failed step of a test may panic")]
 
 mod diff_support;
 

@@ -1,5 +1,6 @@
 //! Random trees against the reference program: whole trees, with and without a copy's record, and
 //! upper directories under real overlay mounts.
+#![expect(clippy::unwrap_used, reason = "a failed step of a test may panic")]
 
 mod diff_support;
 

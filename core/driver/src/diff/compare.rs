@@ -169,14 +169,14 @@ pub fn compare(
     // Workers come in the order of their threads, names count them in the order they began.
     walkers.sort_by_key(|walker| walker.number);
     let mut seen = Vec::new();
-    let mut shares = Vec::new();
+    let mut found = Vec::new();
     for walker in walkers {
         seen.extend(walker.seen);
-        shares.push(walker.share);
+        found.push(walker.share);
     }
     let mut root_node = Node::new(EMPTY, State::Same, &stat_upper);
     root_node.below = 0;
-    let (mut nodes, mut rows) = assemble(root_node, &mut shares, shared.folders.into_inner());
+    let (mut nodes, mut rows) = assemble(root_node, &mut found, shared.folders.into_inner());
     let mut written: Vec<bool> = nodes.iter().map(|node| node.state != State::Same).collect();
     let surviving = links::resolve(&mut rows, &mut nodes, &mut written);
     if marks.is_some() && !links::all_seen(&surviving, &seen) {
@@ -185,7 +185,7 @@ pub fn compare(
     Ok(Outcome::Compared(Comparison {
         root: reopen(root).map_err(blame)?,
         nodes: keep_written(nodes, written),
-        arenas: shares.into_iter().map(|share| share.arena).collect(),
+        arenas: found.into_iter().map(|share| share.arena).collect(),
         root_changed: changed,
         whole: marks.is_none(),
     }))
@@ -219,16 +219,13 @@ fn root_differs(
         name: c"",
         stat,
     };
-    match lower {
-        Some((lower, stat_lower)) => {
-            Ok(!comparer.same(&side(upper, stat_upper), &side(lower, stat_lower))?)
-        }
-        None => {
-            let plain = stat_upper.st_mode & 0o7777 == 0o755
-                && (stat_upper.st_uid, stat_upper.st_gid) == (0, 0);
-            Ok(!plain || comparer.has_xattrs(upper)?)
-        }
+    if let Some((lower, stat_lower)) = lower {
+        let same = comparer.same(&side(upper, stat_upper), &side(lower, stat_lower))?;
+        return Ok(!same);
     }
+    let plain =
+        stat_upper.st_mode & 0o7777 == 0o755 && (stat_upper.st_uid, stat_upper.st_gid) == (0, 0);
+    Ok(!plain || comparer.has_xattrs(upper)?)
 }
 
 /// Puts the shares of all workers in canonical order: a directory before what is in it.

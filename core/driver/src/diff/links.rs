@@ -46,8 +46,8 @@ pub(super) fn resolve(rows: &mut [LinkRow], nodes: &mut [Node], written: &mut [b
 
 /// Whether every name of each of these lower inodes was looked at; `seen` has an inode once for
 /// each such name, with the number of its names.
-pub(super) fn all_seen(surviving: &[Key], seen: &[(Key, u64)]) -> bool {
-    let mut counts: HashMap<Key, (u64, u64)> = HashMap::new();
+pub(super) fn all_seen(surviving: &[Key], seen: &[(Key, u32)]) -> bool {
+    let mut counts: HashMap<Key, (u32, u32)> = HashMap::new();
     for (key, links) in seen {
         let count = counts.entry(*key).or_insert((0, *links));
         count.0 += 1;

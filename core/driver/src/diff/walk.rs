@@ -68,7 +68,7 @@ pub(super) struct Walker<'a> {
     pub(super) walked: u64,
     /// Inodes of the lower tree with several names, as often as a name of theirs was looked at,
     /// and how many names they have. Kept for a partial upper tree.
-    pub(super) seen: Vec<((u64, u64), u64)>,
+    pub(super) seen: Vec<((u64, u64), u32)>,
     shared: &'a Shared<'a>,
     pub(super) number: u16,
     comparer: Comparer,
@@ -178,7 +178,7 @@ impl<'a> Walker<'a> {
     fn list(&mut self, names: &mut Names, directory: BorrowedFd<'_>, trail: &Trail) -> Result<()> {
         names
             .read(&mut self.reader, directory)
-            .map_err(|error| trail.error("read the directory", c"", errno(error)))?;
+            .map_err(|error| trail.error("read the directory", c"", errno(&error)))?;
         names.sort_by_name();
         self.walked += names.len() as u64;
         Ok(())
@@ -195,7 +195,7 @@ impl<'a> Walker<'a> {
                     Ordering::Less
                 }
                 (None, Some(name)) => {
-                    self.lower_only(pair, name.name, name.file_type)?;
+                    self.lower_only(pair, name.text, name.file_type)?;
                     Ordering::Greater
                 }
                 (Some(one), Some(other)) => {
@@ -203,7 +203,7 @@ impl<'a> Walker<'a> {
                     match order {
                         Ordering::Less => self.upper_only(pair, &one)?,
                         Ordering::Greater => {
-                            self.lower_only(pair, other.name, other.file_type)?;
+                            self.lower_only(pair, other.text, other.file_type)?;
                         }
                         Ordering::Equal => self.both(pair, &one, &other)?,
                     }
@@ -216,12 +216,12 @@ impl<'a> Walker<'a> {
     }
 
     fn upper_only(&mut self, pair: &Arc<Pair>, name: &Name<'_>) -> Result<()> {
-        let stat = stat(&pair.upper, name.name, &pair.trail)?;
+        let stat = stat(&pair.upper, name.text, &pair.trail)?;
         if matches!(
-            self.look(pair, name.name, &stat)?,
+            self.look(pair, name.text, &stat)?,
             Seen::Present | Seen::Opaque
         ) {
-            self.added(pair, name.name, &stat)?;
+            self.added(pair, name.text, &stat)?;
         }
         Ok(())
     }
@@ -260,7 +260,7 @@ impl<'a> Walker<'a> {
 
     /// A name that both directories have.
     fn both(&mut self, pair: &Arc<Pair>, upper: &Name<'_>, lower: &Name<'_>) -> Result<()> {
-        let name = upper.name;
+        let name = upper.text;
         let stat_upper = stat(&pair.upper, name, &pair.trail)?;
         match self.look(pair, name, &stat_upper)? {
             Seen::Present | Seen::Opaque => {}
@@ -303,17 +303,17 @@ impl<'a> Walker<'a> {
 
     /// A name of an upper directory that lies over the lower one.
     fn merged(&mut self, pair: &Arc<Pair>, name: &Name<'_>) -> Result<()> {
-        let stat_upper = stat(&pair.upper, name.name, &pair.trail)?;
-        let view = match self.look(pair, name.name, &stat_upper)? {
+        let stat_upper = stat(&pair.upper, name.text, &pair.trail)?;
+        let view = match self.look(pair, name.text, &stat_upper)? {
             Seen::Nothing => return Ok(()),
-            Seen::Gone => return self.whiteout(pair, name.name),
+            Seen::Gone => return self.whiteout(pair, name.text),
             Seen::GoneOther(other) => return self.whiteout(pair, &other),
             Seen::Present => View::Merged,
             Seen::Opaque => View::Whole,
         };
-        match self.look_below(pair, name.name)? {
-            None => self.added(pair, name.name, &stat_upper),
-            Some(stat_lower) => self.compare(pair, name.name, (&stat_upper, &stat_lower), view),
+        match self.look_below(pair, name.text)? {
+            None => self.added(pair, name.text, &stat_upper),
+            Some(stat_lower) => self.compare(pair, name.text, (&stat_upper, &stat_lower), view),
         }
     }
 
@@ -366,10 +366,8 @@ impl<'a> Walker<'a> {
                 stat: lower,
             },
         );
-        let state = match same.map_err(|(step, errno)| pair.trail.error(step, name, errno))? {
-            true => State::Same,
-            false => State::Modified,
-        };
+        let same = same.map_err(|(step, errno)| pair.trail.error(step, name, errno))?;
+        let state = if same { State::Same } else { State::Modified };
         let folder_below = kind_lower == FileType::Directory;
         if kind == FileType::Directory {
             let node = self.node(pair, name, state, upper)?;
@@ -433,7 +431,7 @@ impl<'a> Walker<'a> {
         let directory = FileType::from_raw_mode(lower.st_mode) == FileType::Directory;
         if self.shared.marks.is_some() && lower.st_nlink > 1 && !directory {
             let inode = (lower.st_dev, lower.st_ino);
-            self.seen.push((inode, u64::from(lower.st_nlink)));
+            self.seen.push((inode, lower.st_nlink as u32));
         }
     }
 

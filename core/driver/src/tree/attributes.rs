@@ -179,7 +179,7 @@ pub(super) fn make_plain(directory: BorrowedFd<'_>) -> Step<()> {
             .any(|known| name.to_bytes().starts_with(known));
         if !label {
             strata_sys::xattr::remove(directory, name)
-                .map_err(super::inode::errno)
+                .map_err(|error| super::inode::errno(&error))
                 .during("remove an extended attribute")?;
         }
     }

@@ -49,7 +49,9 @@ impl<'a> Contents<'a> {
             return Ok(Content::Written(0));
         }
         if self.share.load(Ordering::Relaxed) {
-            match clone_file(files.source, files.target).map_err(super::inode::errno) {
+            match clone_file(files.source, files.target)
+                .map_err(|error| super::inode::errno(&error))
+            {
                 Ok(()) => return Ok(Content::Shared),
                 // Nothing between these two file systems can be shared.
                 Err(Errno::OPNOTSUPP | Errno::XDEV | Errno::NOTTY | Errno::NOSYS) => {
@@ -68,7 +70,7 @@ impl<'a> Contents<'a> {
         let mut written = 0;
         for data in data_extents(files.source, size) {
             let data = data
-                .map_err(super::inode::errno)
+                .map_err(|error| super::inode::errno(&error))
                 .during("find the holes of the file")?;
             written += self.stretch(files, data)?;
         }

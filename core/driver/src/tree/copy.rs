@@ -163,7 +163,7 @@ fn refuse_filled(root: &Folder) -> Result<()> {
         .read(&mut DirectoryReader::new(), root.target.as_fd())
         .map_err(|error| {
             root.trail
-                .error("read the target", c"", super::inode::errno(error))
+                .error("read the target", c"", super::inode::errno(&error))
         })?;
     if names.len() == 0 {
         return Ok(());
@@ -287,7 +287,7 @@ impl<'a> Copier<'a> {
         names
             .read(&mut self.reader, folder.source.as_fd())
             .map_err(|error| {
-                let errno = super::inode::errno(error);
+                let errno = super::inode::errno(&error);
                 folder.trail.error("read the directory", c"", errno)
             })?;
         names.sort_by_inode();
@@ -298,20 +298,20 @@ impl<'a> Copier<'a> {
             let file_type = match name.file_type {
                 FileType::Unknown => {
                     let flags = AtFlags::SYMLINK_NOFOLLOW;
-                    let stat = rustix::fs::statat(&folder.source, name.name, flags);
-                    let blame = |errno| folder.trail.error("read the attributes", name.name, errno);
+                    let stat = rustix::fs::statat(&folder.source, name.text, flags);
+                    let blame = |errno| folder.trail.error("read the attributes", name.text, errno);
                     FileType::from_raw_mode(stat.map_err(blame)?.st_mode)
                 }
                 known => known,
             };
             if file_type == FileType::Directory {
-                jobs.push(Job::Subfolder(Arc::clone(folder), name.name.to_owned()));
+                jobs.push(Job::Subfolder(Arc::clone(folder), name.text.to_owned()));
                 continue;
             }
             if files.len() == BATCH {
                 jobs.push(Job::Batch(Arc::clone(folder), std::mem::take(&mut files)));
             }
-            files.push(name.name, file_type, name.inode);
+            files.push(name.text, file_type, name.inode);
         }
         self.names = names;
         folder.unfinished.fetch_add(jobs.len(), Ordering::Relaxed);
@@ -322,7 +322,7 @@ impl<'a> Copier<'a> {
     /// Ends a job in `folder`; the last one finishes it, and perhaps those above.
     fn leave(&mut self, folder: Arc<Folder>) -> Result<()> {
         let mut next = Some(folder);
-        while let Some(folder) = next {
+        while let Some(folder) = next.take() {
             if folder.unfinished.fetch_sub(1, Ordering::AcqRel) > 1 {
                 return Ok(());
             }
@@ -336,7 +336,7 @@ impl<'a> Copier<'a> {
                 .and_then(|_| self.attributes.finish(source, &folder.stat, copy))
                 .and_then(|()| self.witness(&folder.stat, folder.target.as_fd(), c""))
                 .map_err(|(step, errno)| folder.trail.error(step, c"", errno))?;
-            next = folder.above.clone();
+            next.clone_from(&folder.above);
         }
         Ok(())
     }
@@ -344,11 +344,11 @@ impl<'a> Copier<'a> {
     fn copy_names(&mut self, folder: &Folder, names: &Names) -> Result<()> {
         for name in names.iter() {
             let copied = if name.file_type == FileType::RegularFile {
-                self.copy_file(folder, name.name)
+                self.copy_file(folder, name.text)
             } else {
-                self.copy_other(folder, name.name)
+                self.copy_other(folder, name.text)
             };
-            copied.map_err(|(step, errno)| folder.trail.error(step, name.name, errno))?;
+            copied.map_err(|(step, errno)| folder.trail.error(step, name.text, errno))?;
         }
         Ok(())
     }

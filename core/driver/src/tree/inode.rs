@@ -21,7 +21,7 @@ impl Inode<'_> {
             Self::Open(file) => xattr::list_into(file, names),
             Self::Named(directory, name) => xattr::list_at_into(directory, name, names),
         };
-        match listed.map_err(errno) {
+        match listed.map_err(|error| errno(&error)) {
             Err(Errno::OPNOTSUPP) => {
                 names.clear();
                 Ok(())
@@ -36,7 +36,7 @@ impl Inode<'_> {
             Self::Open(file) => xattr::get_into(file, attribute, value),
             Self::Named(directory, name) => xattr::get_at_into(directory, name, attribute, value),
         };
-        got.map_err(errno)
+        got.map_err(|error| errno(&error))
     }
 
     /// Sets an attribute.
@@ -45,11 +45,11 @@ impl Inode<'_> {
             Self::Open(file) => xattr::set(file, attribute, value),
             Self::Named(directory, name) => xattr::set_at(directory, name, attribute, value),
         };
-        set.map_err(errno)
+        set.map_err(|error| errno(&error))
     }
 }
 
 /// The errno of a failed call; what the crate below refuses by itself has none.
-pub(crate) fn errno(error: SysError) -> Errno {
+pub(crate) fn errno(error: &SysError) -> Errno {
     error.errno().unwrap_or(Errno::NOSYS)
 }

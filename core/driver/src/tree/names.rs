@@ -29,7 +29,7 @@ struct Row {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Name<'a> {
     /// The name.
-    pub(crate) name: &'a CStr,
+    pub(crate) text: &'a CStr,
     /// Its type as the directory tells it; may be unknown.
     pub(crate) file_type: FileType,
     /// Its inode as the directory tells it.
@@ -42,7 +42,7 @@ impl Name<'_> {
     pub(crate) fn order(&self, other: &Name<'_>) -> Ordering {
         self.key
             .cmp(&other.key)
-            .then_with(|| self.name.to_bytes().cmp(other.name.to_bytes()))
+            .then_with(|| self.text.to_bytes().cmp(other.text.to_bytes()))
     }
 }
 
@@ -93,7 +93,7 @@ impl Names {
         let start = row.offset as usize;
         let bytes = &self.arena[start..=start + usize::from(row.length)];
         Some(Name {
-            name: CStr::from_bytes_with_nul(bytes).expect("it was copied with its final NUL"),
+            text: CStr::from_bytes_with_nul(bytes).expect("it was copied with its final NUL"),
             file_type: row.file_type,
             inode: row.inode,
             key: row.key,

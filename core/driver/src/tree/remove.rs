@@ -76,7 +76,7 @@ enum Stop {
 
 impl From<SysError> for Stop {
     fn from(error: SysError) -> Self {
-        let failed = Error::io(OPERATION, errno(error).into());
+        let failed = Error::io(OPERATION, errno(&error).into());
         Self::Failed(failed.because("cannot read the directory"))
     }
 }

@@ -81,14 +81,14 @@ fn enter(
     let mut names = Names::default();
     names
         .read(reader, directory.as_fd())
-        .map_err(|error| trail.error("read the directory", c"", errno(error)))?;
+        .map_err(|error| trail.error("read the directory", c"", errno(&error)))?;
     let mut subfolders = Vec::new();
     for name in names.iter() {
-        let stat = rustix::fs::statat(&directory, name.name, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|errno| trail.error("read the attributes", name.name, errno))?;
+        let stat = rustix::fs::statat(&directory, name.text, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|errno| trail.error("read the attributes", name.text, errno))?;
         sum.add(&stat);
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-            subfolders.push(name.name.to_owned());
+            subfolders.push(name.text.to_owned());
         }
     }
     sum.walked += names.len() as u64;

@@ -4,6 +4,7 @@
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags};
 use sha2::{Digest as _, Sha256};
 use std::ffi::CString;
+use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -559,8 +560,9 @@ pub fn listing(root: &Path) -> String {
         let name = bytes_of(path.strip_prefix(root).unwrap())
             .escape_ascii()
             .to_string();
-        text += &format!(
-            "{:6o} {}:{} links {} ino {} size {} mtime {}.{:09} {name} {:?}\n",
+        writeln!(
+            text,
+            "{:6o} {}:{} links {} ino {} size {} mtime {}.{:09} {name} {:?}",
             found.st_mode,
             found.st_uid,
             found.st_gid,
@@ -570,7 +572,8 @@ pub fn listing(root: &Path) -> String {
             found.st_mtime,
             found.st_mtime_nsec,
             attributes(&path),
-        );
+        )
+        .unwrap();
     }
     text
 }

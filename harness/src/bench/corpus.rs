@@ -153,7 +153,7 @@ pub(crate) fn deep_file(depth: u32) -> String {
 }
 
 /// Puts the tree at `directory` into `tar` as it is, other file systems left out.
-fn pack(directory: &Path, tar: &Path) -> Result<()> {
+pub(crate) fn pack(directory: &Path, tar: &Path) -> Result<()> {
     Tool::new("tar")
         .args(["--format=posix", "--xattrs", "--xattrs-include=*", "--acls"])
         .args([

@@ -62,7 +62,6 @@ pub(crate) struct Recorder<'a> {
     bed: &'a Bed,
     mode: Mode<'a>,
     phases: Vec<PhaseSample>,
-    counts: SyscallCounts,
 }
 
 impl<'a> Recorder<'a> {
@@ -72,8 +71,9 @@ impl<'a> Recorder<'a> {
     }
 
     /// Counts calls into the kernel in the phases that count, and times nothing.
-    pub(crate) fn counting(bed: &'a Bed, counter: &'a mut dyn SyscallCounter) -> Self {
-        Self::with(bed, Mode::Counting(counter))
+    pub(crate) fn counting(bed: &'a Bed, counter: &'a mut dyn SyscallCounter) -> Result<Self> {
+        counter.reset()?;
+        Ok(Self::with(bed, Mode::Counting(counter)))
     }
 
     /// Runs the phases and records nothing: the first repetition where nothing can be counted.
@@ -86,7 +86,6 @@ impl<'a> Recorder<'a> {
             bed,
             mode,
             phases: Vec::new(),
-            counts: SyscallCounts::default(),
         }
     }
 
@@ -98,10 +97,9 @@ impl<'a> Recorder<'a> {
                 if phase.counted == Counted::Aside {
                     return work();
                 }
-                counter.begin()?;
+                counter.resume()?;
                 let outcome = work();
-                let counts = counter.end()?;
-                self.counts.add(&counts);
+                counter.pause()?;
                 outcome
             }
             Mode::Timed => {
@@ -150,8 +148,16 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// The phases in order of first appearance, and the counts.
-    pub(crate) fn finish(self) -> (Vec<PhaseSample>, SyscallCounts) {
-        (self.phases, self.counts)
+    /// The phases in order of first appearance.
+    pub(crate) fn phases(self) -> Vec<PhaseSample> {
+        self.phases
+    }
+
+    /// The counts, if any were made.
+    pub(crate) fn counts(self) -> Result<Option<SyscallCounts>> {
+        match self.mode {
+            Mode::Counting(counter) => counter.counts().map(Some),
+            Mode::Timed | Mode::Dry => Ok(None),
+        }
     }
 }

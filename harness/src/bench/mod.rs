@@ -17,6 +17,7 @@ mod command;
 mod corpus;
 mod environment;
 pub mod export;
+pub mod floors;
 mod ground;
 mod judge;
 mod measure;

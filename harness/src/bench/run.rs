@@ -260,7 +260,7 @@ impl Runner {
         self.order += 1;
         let cell = &self.cells[slot.cell];
         let mut recorder = match &mut self.counter {
-            Ok(counter) => Recorder::counting(&cell.bed, counter.as_mut()),
+            Ok(counter) => Recorder::counting(&cell.bed, counter.as_mut())?,
             Err(_) => Recorder::dry(&cell.bed),
         };
         let mut run = Run {
@@ -272,8 +272,7 @@ impl Runner {
         };
         let outcome = self.rows[slot.row].sample(&mut run);
         let dropped = run.dropped_caches;
-        let (_, counts) = recorder.finish();
-        self.reports[index].syscalls = self.counter.is_ok().then_some(counts);
+        self.reports[index].syscalls = recorder.counts()?;
         self.after(slot, outcome, dropped).map(drop)
     }
 
@@ -306,7 +305,7 @@ impl Runner {
         };
         let outcome = self.rows[slot.row].sample(&mut run);
         let dropped = run.dropped_caches;
-        let (phases, _) = recorder.finish();
+        let phases = recorder.phases();
         let entries_walked = cell.subject.entries_walked() - walked;
         let Some(digest) = self.after(slot, outcome, dropped)? else {
             return Ok(());

@@ -155,6 +155,13 @@ impl DriverSubject {
     }
 }
 
+impl DriverSubject {
+    /// Waits for work that reads a stream of the driver.
+    pub(crate) fn block_on<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.runtime.block_on(work)
+    }
+}
+
 fn name(text: &str) -> Result<SnapshotName> {
     SnapshotName::new(text).map_err(|error| anyhow::anyhow!("{error:?}"))
 }

@@ -24,10 +24,14 @@ pub(crate) const SYNCS: &[&str] = &[
 pub(crate) trait SyscallCounter: std::fmt::Debug {
     /// How it counts, for the report.
     fn method(&self) -> &str;
-    /// Begins to count.
-    fn begin(&mut self) -> Result<()>;
-    /// Stops and tells what was counted since `begin`.
-    fn end(&mut self) -> Result<SyscallCounts>;
+    /// Forgets what was counted. Costs up to a tenth of a second.
+    fn reset(&mut self) -> Result<()>;
+    /// Begins to count, or goes on.
+    fn resume(&mut self) -> Result<()>;
+    /// Stops counting for now.
+    fn pause(&mut self) -> Result<()>;
+    /// What was counted since `reset`.
+    fn counts(&mut self) -> Result<SyscallCounts>;
 }
 
 /// The counter that works here, or why there is none. `scratch` receives strace's output.

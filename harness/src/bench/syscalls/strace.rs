@@ -16,6 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Strace {
     table: PathBuf,
     running: Option<Child>,
+    counted: SyscallCounts,
 }
 
 impl Strace {
@@ -23,11 +24,13 @@ impl Strace {
         let mut counter = Self {
             table: scratch.join("strace-table"),
             running: None,
+            counted: SyscallCounts::default(),
         };
-        counter.begin()?;
+        counter.resume()?;
         let probe = fs_err::File::open(scratch)?;
         strata_sys::file::sync_file_system(probe.file())?;
-        let seen = counter.end()?;
+        counter.pause()?;
+        let seen = counter.counts()?;
         if seen.syncs.get("syncfs") != Some(&1) {
             bail!("strace counts nothing ({seen:?})");
         }
@@ -51,7 +54,12 @@ impl SyscallCounter for Strace {
         "strace -f -c in an untimed repetition"
     }
 
-    fn begin(&mut self) -> Result<()> {
+    fn reset(&mut self) -> Result<()> {
+        self.counted = SyscallCounts::default();
+        Ok(())
+    }
+
+    fn resume(&mut self) -> Result<()> {
         let mut tool = Tool::new("strace").args(["-f", "-c", "-U", "calls,name", "-o"]);
         tool = tool
             .arg(&self.table)
@@ -71,12 +79,18 @@ impl SyscallCounter for Strace {
         Ok(())
     }
 
-    fn end(&mut self) -> Result<SyscallCounts> {
+    fn pause(&mut self) -> Result<()> {
         let mut child = self.running.take().context("strace does not run")?;
         let id = rustix::process::Pid::from_child(&child);
         rustix::process::kill_process(id, rustix::process::Signal::INT)?;
         child.wait()?;
-        parse(&fs_err::read_to_string(&self.table)?)
+        let counts = parse(&fs_err::read_to_string(&self.table)?)?;
+        self.counted.add(&counts);
+        Ok(())
+    }
+
+    fn counts(&mut self) -> Result<SyscallCounts> {
+        Ok(self.counted.clone())
     }
 }
 

@@ -4,7 +4,8 @@ use super::{SyscallCounter, counter, strace, tracefs};
 
 fn count_three_fsyncs(counter: &mut dyn SyscallCounter, scratch: &std::path::Path) {
     let file = fs_err::File::create(scratch.join("file")).unwrap();
-    counter.begin().unwrap();
+    counter.reset().unwrap();
+    counter.resume().unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for _ in 0..3 {
@@ -13,12 +14,16 @@ fn count_three_fsyncs(counter: &mut dyn SyscallCounter, scratch: &std::path::Pat
             file.sync_data().unwrap();
         });
     });
-    let counts = counter.end().unwrap();
+    counter.pause().unwrap();
+    file.sync_all().unwrap();
+    let counts = counter.counts().unwrap();
     assert_eq!(counts.syncs["fsync"], 3, "{counts:?}");
     assert_eq!(counts.syncs["fdatasync"], 1, "{counts:?}");
     assert!(counts.all >= 4);
-    counter.begin().unwrap();
-    assert_eq!(counter.end().unwrap().sync_total(), 0);
+    counter.reset().unwrap();
+    counter.resume().unwrap();
+    counter.pause().unwrap();
+    assert_eq!(counter.counts().unwrap().sync_total(), 0);
 }
 
 /// One after the other in one test: both follow every thread of this process.

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 pub(super) struct Tracefs {
     all: Instance,
     syncs: Instance,
+    pauses: u64,
     // After the instances, which live on it.
     _mount: TraceMount,
 }
@@ -154,13 +155,16 @@ impl Tracefs {
         let mut counter = Self {
             all,
             syncs,
+            pauses: 0,
             _mount: mount,
         };
         // An instance that exists but records nothing (lockdown) must not pass for zero calls.
-        counter.begin()?;
+        counter.reset()?;
+        counter.resume()?;
         let probe = fs_err::File::open(scratch)?;
         strata_sys::file::sync_file_system(probe.file())?;
-        let seen = counter.end()?;
+        counter.pause()?;
+        let seen = counter.counts()?;
         if seen.syncs.get("syncfs") != Some(&1) || seen.all < 2 {
             bail!("trace events do not arrive ({seen:?})");
         }
@@ -173,18 +177,27 @@ impl SyscallCounter for Tracefs {
         "trace events of the kernel, in an untimed repetition"
     }
 
-    fn begin(&mut self) -> Result<()> {
+    fn reset(&mut self) -> Result<()> {
+        self.pauses = 0;
         self.syncs.ready()?;
-        self.all.ready()?;
+        self.all.ready()
+    }
+
+    fn resume(&mut self) -> Result<()> {
         self.syncs.turn("1")?;
         self.all.turn("1")
     }
 
-    fn end(&mut self) -> Result<SyscallCounts> {
+    fn pause(&mut self) -> Result<()> {
         self.all.turn("0")?;
         self.syncs.turn("0")?;
-        // The call that turned it off was seen.
-        let all = self.all.total()?.saturating_sub(1);
+        self.pauses += 1;
+        Ok(())
+    }
+
+    fn counts(&mut self) -> Result<SyscallCounts> {
+        // Each call that turned it off was seen.
+        let all = self.all.total()?.saturating_sub(self.pauses);
         let mut counts = SyscallCounts {
             all,
             ..SyscallCounts::default()

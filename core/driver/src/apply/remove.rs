@@ -140,6 +140,13 @@ mod tests {
 
     #[test]
     fn a_tree_deeper_than_the_descriptors_is_removed() {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        // What most processes have; some hosts give far more.
+        let usual = Rlimit {
+            current: Some(1024),
+            ..getrlimit(Resource::Nofile)
+        };
+        setrlimit(Resource::Nofile, usual).unwrap();
         let directory = tempfile::tempdir().unwrap();
         let top = rustix::fs::openat(CWD, directory.path(), DIRECTORY, Mode::empty()).unwrap();
         let mut at = rustix::io::dup(&top).unwrap();

@@ -226,3 +226,31 @@ fn a_whiteout_in_an_opaque_root_keeps_the_name_hidden() {
         .mark("d/.wh.x");
     check(&old, &[layer, Layer::new().file("d/y", b"")]);
 }
+
+#[test]
+fn what_comes_back_over_its_whiteout_shows_nothing_from_below() {
+    if !is_root("what_comes_back_over_its_whiteout_shows_nothing_from_below") {
+        return;
+    }
+    let old = Layer::new()
+        .directory("d")
+        .file("d/x", b"")
+        .directory("d/s")
+        .file("d/s/y", b"");
+    for layer in [
+        Layer::new().mark(".wh.d").directory("d"),
+        Layer::new().directory("d").mark(".wh.d"),
+        Layer::new().mark(".wh.d").file("d/s/new", b""),
+        Layer::new().file("d/s/new", b"").mark(".wh.d"),
+        Layer::new().file("d", b"").directory("d"),
+        Layer::new().mark("d/.wh.s").directory("d/s"),
+        Layer::new().mark("d/.wh..wh..opq").directory("d/s"),
+        Layer::new().directory("d/s").mark("d/.wh..wh..opq"),
+        Layer::new()
+            .mark(".wh..wh..opq")
+            .directory("d")
+            .directory("d/s"),
+    ] {
+        check(&old, &[layer, Layer::new().file("d/later", b"")]);
+    }
+}

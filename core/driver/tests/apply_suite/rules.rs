@@ -78,11 +78,20 @@ fn parent_symlink_from_below_becomes_a_directory() {
     let root = tempdir().unwrap();
     fs_err::create_dir(root.path().join("real")).unwrap();
     symlink("real", root.path().join("link")).unwrap();
-    Layer::new()
-        .file("link/file", b"1")
-        .apply(root.path())
-        .unwrap();
-    assert_eq!(paths(root.path()), ["link", "link/file", "real"]);
+    fs_err::create_dir(root.path().join("real/sub")).unwrap();
+    let layer = Layer::new()
+        .file("link/sub/file", b"1")
+        .file("link/file", b"2");
+    layer.apply(root.path()).unwrap();
+    let wanted = [
+        "link",
+        "link/file",
+        "link/sub",
+        "link/sub/file",
+        "real",
+        "real/sub",
+    ];
+    assert_eq!(paths(root.path()), wanted);
 }
 
 #[test]
@@ -197,10 +206,28 @@ fn of_duplicate_names_the_last_wins() {
         .directory("d")
         .file("d/y", b"fifth")
         .symlink("e", "d")
+        .file("e/through", b"")
         .directory("e")
-        .file("e/z", b"sixth");
+        .file("e/z", b"sixth")
+        .directory("g")
+        .file("g/gone", b"")
+        .file("g", b"")
+        .directory("g")
+        .file("g/new", b"");
     layer.apply(root.path()).unwrap();
-    assert_eq!(paths(root.path()), ["a", "b", "c", "d", "d/y", "e", "e/z"]);
+    let wanted = [
+        "a",
+        "b",
+        "c",
+        "d",
+        "d/through",
+        "d/y",
+        "e",
+        "e/z",
+        "g",
+        "g/new",
+    ];
+    assert_eq!(paths(root.path()), wanted);
     assert_eq!(read(&root.path().join("a")), "second");
     assert_eq!(read(&root.path().join("b")), "third");
     assert_eq!(read(&root.path().join("c")), "fourth");

@@ -1,3 +1,98 @@
-//! Entry point.
+//! The `strata` command: parses, dispatches, and prints errors with the way out.
 #![forbid(unsafe_code)]
-fn main() {}
+
+mod bench;
+mod config;
+mod flags;
+mod opening;
+mod probe;
+mod show;
+mod snapshot;
+mod verify;
+
+use clap::Parser as _;
+use flags::{Arguments, Command};
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // A child of the suite that is to be killed, or the inside of a user namespace.
+    if let Some(code) = verify::child() {
+        return code;
+    }
+    let arguments = Arguments::parse();
+    log_to_stderr(arguments.global.verbose);
+    match run(&arguments) {
+        Ok(code) => code,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            show_error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let registry = strata_drivers::registry();
+    let settings = config::Settings::load(arguments.global.given()?, &registry)?;
+    match &arguments.command {
+        Command::Probe(flags) => probe::run(flags, &settings, &registry),
+        Command::Verify(flags) => verify::run(flags, &settings, &registry),
+        Command::Bench(flags) => bench::run(flags, &settings, &registry),
+        Command::Snapshot(flags) => snapshot::run(flags, &settings, &registry),
+        Command::Config(flags) => show::run(flags, &settings, &registry),
+    }
+}
+
+fn log_to_stderr(verbose: u8) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("STRATA_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .without_time()
+        .init();
+}
+
+/// One line for the error and everything below it, one for the way out.
+fn show_error(error: &anyhow::Error) {
+    let mut line = String::new();
+    let mut hint = None;
+    for cause in error.chain() {
+        let text = match cause.downcast_ref::<strata_driver::Error>() {
+            Some(inner) => {
+                hint = hint.or_else(|| inner.hint_text().map(str::to_owned));
+                inner.to_string()
+            }
+            None => cause.to_string(),
+        };
+        if !line.ends_with(&text) {
+            if !line.is_empty() {
+                line.push_str(": ");
+            }
+            line.push_str(&text);
+        }
+    }
+    let mut stderr = std::io::stderr().lock();
+    // With standard error gone there is nobody left to tell.
+    drop(writeln!(stderr, "error: {line}"));
+    if let Some(hint) = hint {
+        drop(writeln!(stderr, "hint: {hint}"));
+    }
+}
+
+/// A reader that has seen enough (`strata ... | head`) is no failure.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}

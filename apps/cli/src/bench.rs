@@ -1,0 +1,176 @@
+//! `strata bench`: drivers side by side on this host.
+
+use crate::config::Settings;
+use crate::flags::BenchFlags;
+use anyhow::{Context as _, bail};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use strata_driver::Registry;
+use strata_harness::bench::{self, BenchPlan, CellSpec, MIN_BLOCKS, Profile, RootfsSource};
+use strata_harness::bench::{export, floors, progress};
+
+/// What is compared when nothing else is asked for.
+const CELLS: &[&str] = &[
+    "vfs:ext4",
+    "vfs:xfs",
+    "overlay:ext4",
+    "overlay:xfs",
+    "overlay:btrfs",
+];
+
+pub(crate) fn run(
+    flags: &BenchFlags,
+    settings: &Settings,
+    registry: &Registry,
+) -> anyhow::Result<ExitCode> {
+    if let Some(name) = &flags.floor {
+        return floor(name, flags, registry);
+    }
+    let plan = plan(flags, settings)?;
+    for cell in &plan.cells {
+        registry.get(&cell.driver)?;
+    }
+    let output = plan.output.clone();
+    let outcome = bench::run(plan, registry, progress::on_stderr().as_mut());
+    let code = bench::exit_code(&outcome);
+    match outcome {
+        Ok(report) => {
+            print!("{}", export::table::render(&report));
+            eprintln!(
+                "results: {} and {}",
+                output.join("results.json").display(),
+                output.join("summary.md").display()
+            );
+        }
+        Err(error) => crate::show_error(&error),
+    }
+    Ok(ExitCode::from(code))
+}
+
+fn plan(flags: &BenchFlags, settings: &Settings) -> anyhow::Result<BenchPlan> {
+    let file = &settings.file.bench;
+    let cells: Vec<String> = if flags.cells.is_empty() {
+        file.cells
+            .clone()
+            .unwrap_or_else(|| CELLS.iter().map(|cell| (*cell).to_owned()).collect())
+    } else {
+        flags.cells.clone()
+    };
+    let cells = cells
+        .iter()
+        .map(|cell| cell.parse::<CellSpec>())
+        .collect::<Result<_, _>>()?;
+    let output = flags.output.clone().or_else(|| file.output.clone());
+    let mut plan = BenchPlan::new(
+        cells,
+        output.unwrap_or_else(|| PathBuf::from("strata-bench")),
+    );
+    plan.workloads.clone_from(&flags.workloads);
+    plan.own.clone_from(&settings.file.workloads);
+    plan.profile = match flags.profile.as_deref().or(file.profile.as_deref()) {
+        None | Some("quick") => Profile::Quick,
+        Some("full") => Profile::Full,
+        Some(other) => bail!("no profile `{other}`; there are `quick` and `full`"),
+    };
+    plan.budget = plan.profile.budget();
+    plan.blocks = flags.blocks.or(file.blocks).unwrap_or(MIN_BLOCKS);
+    plan.most_blocks = plan.blocks;
+    plan.seed = flags.seed.or(file.seed).unwrap_or(1);
+    plan.rootfs = rootfs(flags)?;
+    plan.device.clone_from(&flags.device);
+    plan.command = repeat(&plan);
+    plan.revision = option_env!("STRATA_REVISION").map(str::to_owned);
+    Ok(plan)
+}
+
+fn rootfs(flags: &BenchFlags) -> anyhow::Result<RootfsSource> {
+    let Some(path) = &flags.rootfs else {
+        return Ok(RootfsSource::SeededCorpus);
+    };
+    let present = |path: &Path| {
+        fs_err::metadata(path)
+            .context("the root file system cannot be read")
+            .map(|meta| {
+                (
+                    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
+                    meta.is_dir(),
+                )
+            })
+    };
+    let (base, is_directory) = present(path)?;
+    if is_directory {
+        if !flags.rootfs_layers.is_empty() {
+            bail!("`--rootfs-layer` goes with a tar, not with a directory");
+        }
+        return Ok(RootfsSource::Directory(base));
+    }
+    let layers = flags
+        .rootfs_layers
+        .iter()
+        .map(|layer| present(layer).map(|(path, _)| path))
+        .collect::<Result<_, _>>()?;
+    Ok(RootfsSource::Tar { base, layers })
+}
+
+/// The command line that gives the same run again, with everything that defaults filled in.
+fn repeat(plan: &BenchPlan) -> String {
+    let mut words = vec!["strata bench".to_owned()];
+    words.extend(plan.cells.iter().map(|cell| {
+        let mut text = format!("--cell {}:{}", cell.driver, cell.file_system);
+        for (key, value) in &cell.settings {
+            text.push_str(&format!(",{key}={value}"));
+        }
+        if cell.durability != strata_driver::Durability::default() {
+            text.push_str(&format!(",durability={}", cell.durability.as_str()));
+        }
+        text
+    }));
+    words.extend(
+        plan.workloads
+            .iter()
+            .map(|name| format!("--workload {name}")),
+    );
+    words.push(format!("--blocks {} --seed {}", plan.blocks, plan.seed));
+    words.push(format!("--profile {}", plan.profile.as_str()));
+    match &plan.rootfs {
+        RootfsSource::Tar { base, layers } => {
+            words.push(format!("--rootfs {}", base.display()));
+            words.extend(
+                layers
+                    .iter()
+                    .map(|path| format!("--rootfs-layer {}", path.display())),
+            );
+        }
+        RootfsSource::Directory(path) => words.push(format!("--rootfs {}", path.display())),
+        RootfsSource::SeededCorpus => {}
+    }
+    words.join(" ")
+}
+
+/// Measures a driver against what the kernel and the usual tools need for the same work.
+fn floor(name: &str, flags: &BenchFlags, registry: &Registry) -> anyhow::Result<ExitCode> {
+    if name == "list" {
+        for name in floors::floor_names() {
+            println!("{name}");
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut plan = floors::FloorPlan::new("overlay", "vfs");
+    if name != "all" {
+        plan.floors = name.split(',').map(str::to_owned).collect();
+    }
+    plan.rootfs = rootfs(flags)?;
+    if let Some(seed) = flags.seed {
+        plan.seed = seed;
+    }
+    if let Some(rounds) = flags.blocks {
+        plan.rounds = rounds;
+    }
+    let outcomes = floors::run_floors(&plan, registry, progress::on_stderr().as_mut())?;
+    print!("{}", floors::render(&outcomes));
+    Ok(if outcomes.iter().all(floors::FloorOutcome::is_met) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(2)
+    })
+}

@@ -1,0 +1,63 @@
+//! `strata config show`: what holds and where each value came from.
+
+use crate::config::{Setting, Settings};
+use crate::flags::{ConfigCommand, ConfigFlags};
+use crate::opening;
+use std::io::Write as _;
+use std::process::ExitCode;
+use strata_driver::{Host, Registry};
+
+pub(crate) fn run(
+    flags: &ConfigFlags,
+    settings: &Settings,
+    registry: &Registry,
+) -> anyhow::Result<ExitCode> {
+    let ConfigCommand::Show = flags.command;
+    let mut out = std::io::stdout().lock();
+    let mut line =
+        |key: &str, value: &str, origin: &str| writeln!(out, "{key}: {value}  # {origin}");
+    match &settings.file_path {
+        Some(path) => line("config", &path.display().to_string(), "read")?,
+        None => line("config", "~", "no configuration file")?,
+    }
+    let root = &settings.root;
+    line(
+        "root",
+        &root.value.display().to_string(),
+        &root.origin.to_string(),
+    )?;
+    match opening::choose(settings, registry, &Host::probe()) {
+        Ok(Setting { value, origin }) => line("driver", &value, &origin.to_string())?,
+        Err(error) => line("driver", "~", &format!("{error:#}"))?,
+    }
+    let durability = &settings.durability;
+    line(
+        "durability",
+        durability.value.as_str(),
+        &durability.origin.to_string(),
+    )?;
+    for factory in registry.factories() {
+        let name = factory.name().to_string();
+        for option in factory.options() {
+            let given = settings
+                .options
+                .get(&name)
+                .and_then(|options| options.get(option.key));
+            let key = format!("drivers.{name}.{}", option.key);
+            match given {
+                Some(setting) => line(&key, &setting.value, &setting.origin.to_string())?,
+                None => line(&key, option.default, "default")?,
+            }
+        }
+    }
+    let workloads: Vec<_> = settings
+        .file
+        .workloads
+        .iter()
+        .map(|workload| workload.name.as_str())
+        .collect();
+    if !workloads.is_empty() {
+        line("workloads", &workloads.join(", "), "configuration file")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

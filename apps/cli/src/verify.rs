@@ -1,0 +1,195 @@
+//! `strata verify`: drivers against the conformance suite, also in a user namespace.
+
+use crate::config::Settings;
+use crate::flags::VerifyFlags;
+use anyhow::{Context as _, bail};
+use rustix::fs::{CWD, Gid, Mode, Uid};
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use strata_driver::{DriverFactory, Registry};
+use strata_harness::conformance::{self, Options, Place, Progress};
+use strata_harness::fixture::{FileSystemKind, Fixture};
+use strata_harness::seed::Seed;
+use strata_sys::namespace::{IdMap, IdMaps, spawn_in_user_namespace};
+
+/// Ids that a user namespace gets when root makes it: a range of the usual size, away from
+/// those of people.
+const SUBORDINATES: IdMap = IdMap {
+    inside: 0,
+    outside: 1_000_000,
+    count: 65_536,
+};
+/// Bytes of the file system for the rootless suite; sparse.
+const ROOTLESS_SIZE: u64 = 4 << 30;
+
+/// If this process is one that the suite starts to kill it, does that work.
+pub(crate) fn child() -> Option<ExitCode> {
+    conformance::child(strata_drivers::registry().factories())
+}
+
+pub(crate) fn run(
+    flags: &VerifyFlags,
+    settings: &Settings,
+    registry: &Registry,
+) -> anyhow::Result<ExitCode> {
+    if flags.list {
+        let mut out = std::io::stdout().lock();
+        for case in strata_harness::cases::ALL {
+            writeln!(out, "{}", case.name)?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    if flags.rootless {
+        return rootless(flags, settings);
+    }
+    let factories = selected(flags, settings, registry)?;
+    let mut options = Options::new();
+    options.require.clone_from(&flags.require);
+    options.filter.clone_from(&flags.filter);
+    options.place = match &flags.directory {
+        Some(directory) => Place::Directory(directory.clone()),
+        None => Place::FileSystem(flags.file_system.parse::<FileSystemKind>()?),
+    };
+    if let Some(seed) = flags.seed {
+        options.seed = Seed(seed);
+    }
+    options.junit.clone_from(&flags.junit);
+    options.json.clone_from(&flags.json);
+    options.progress = if flags.quiet {
+        Progress::Quiet
+    } else {
+        Progress::Lines
+    };
+    options.child = std::env::current_exe().ok();
+    if let Some(driver) = &settings.driver {
+        let given = settings.options.get(&driver.value).into_iter().flatten();
+        options.settings = given
+            .map(|(key, setting)| (key.clone(), setting.value.clone()))
+            .collect();
+    }
+    let summary = conformance::run(&factories, &options)?;
+    Ok(summary.exit_code())
+}
+
+/// The driver that is named, those that are required, or all.
+fn selected(
+    flags: &VerifyFlags,
+    settings: &Settings,
+    registry: &Registry,
+) -> anyhow::Result<Vec<Arc<dyn DriverFactory>>> {
+    let named = settings
+        .driver
+        .iter()
+        .map(|driver| &driver.value)
+        .chain(&flags.require);
+    let mut chosen: Vec<Arc<dyn DriverFactory>> = Vec::new();
+    for name in named {
+        let factory = registry.get(name)?;
+        if !chosen.iter().any(|known| known.name() == factory.name()) {
+            chosen.push(Arc::clone(factory));
+        }
+    }
+    if chosen.is_empty() {
+        chosen.extend(registry.factories().iter().cloned());
+    }
+    Ok(chosen)
+}
+
+/// Runs the suite in a child that is root of a user namespace only.
+fn rootless(flags: &VerifyFlags, settings: &Settings) -> anyhow::Result<ExitCode> {
+    let root = rustix::process::geteuid().is_root();
+    // The file system is made out here: a user namespace has no loop devices.
+    let fixture = match (&flags.directory, root) {
+        (Some(directory), _) => Fixture::directory_in(directory)?,
+        (None, true) => {
+            Fixture::file_system(flags.file_system.parse::<FileSystemKind>()?, ROOTLESS_SIZE)?
+        }
+        (None, false) => Fixture::directory()?,
+    };
+    let place = fixture.path().join("rootless");
+    rustix::fs::mkdir(&place, Mode::from_raw_mode(0o755))
+        .with_context(|| format!("`{}`", place.display()))?;
+    let maps = if root {
+        rustix::fs::chownat(
+            CWD,
+            &place,
+            Some(Uid::from_raw(SUBORDINATES.outside)),
+            Some(Gid::from_raw(SUBORDINATES.outside)),
+            rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
+        )?;
+        open_the_way(&place)?;
+        IdMaps {
+            users: vec![SUBORDINATES],
+            groups: vec![SUBORDINATES],
+        }
+    } else {
+        let user = std::env::var("USER").unwrap_or_default();
+        IdMaps::with_subordinates(&user)?
+    };
+    let status = spawn_in_user_namespace(inner(flags, settings, &place)?, &maps)?.wait();
+    fixture.close()?;
+    match status.context("the suite in the user namespace")?.code() {
+        Some(code) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(1))),
+        None => bail!("the suite in the user namespace was killed"),
+    }
+}
+
+/// Lets the namespace's root pass through the directories above `place`, which are ours.
+fn open_the_way(place: &Path) -> anyhow::Result<()> {
+    for directory in place.ancestors().skip(1) {
+        let stat = rustix::fs::stat(directory)?;
+        if stat.st_mode & 0o001 != 0 {
+            continue;
+        }
+        let ours = directory
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with("strata-"))
+            || directory
+                .parent()
+                .and_then(Path::file_name)
+                .is_some_and(|name| name.to_string_lossy().starts_with("strata-"));
+        if !ours {
+            bail!(
+                "`{}` lets no other user pass; choose another scratch place",
+                directory.display()
+            );
+        }
+        rustix::fs::chmod(
+            directory,
+            Mode::from_raw_mode(stat.st_mode & 0o7777 | 0o011),
+        )?;
+    }
+    Ok(())
+}
+
+/// The same command for the inside: on a directory, and no further namespace.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the command starts itself, not a tool of a driver"
+)]
+fn inner(
+    flags: &VerifyFlags,
+    settings: &Settings,
+    place: &Path,
+) -> anyhow::Result<std::process::Command> {
+    let mut command = std::process::Command::new(std::env::current_exe()?);
+    command.arg("verify").arg("--directory").arg(place);
+    if let Some(driver) = &settings.driver {
+        command.arg("--driver").arg(&driver.value);
+    }
+    if !flags.require.is_empty() {
+        command.arg("--require").arg(flags.require.join(","));
+    }
+    if let Some(filter) = &flags.filter {
+        command.arg("--filter").arg(filter);
+    }
+    if let Some(seed) = flags.seed {
+        command.arg("--seed").arg(seed.to_string());
+    }
+    if flags.quiet {
+        command.arg("--quiet");
+    }
+    Ok(command)
+}

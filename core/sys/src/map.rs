@@ -20,6 +20,9 @@ pub struct SharedMap {
 
 impl SharedMap {
     /// Maps the first `length` bytes of `file`, which is open for reading.
+    ///
+    /// # Panics
+    /// Never: mmap(2) answers with an address or an error.
     pub fn read_only(file: impl AsFd, length: usize) -> Result<Self> {
         // SAFETY: mmap(2): without MAP_FIXED no existing mapping is touched.
         let mapped = unsafe {

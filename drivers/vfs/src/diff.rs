@@ -15,9 +15,9 @@ pub(crate) fn difference(
     let lower_row = lower
         .map(|lower| mechanism.catalog.get(lower))
         .transpose()?;
-    let above = open_directory(&mechanism.tree_of(&upper_row)?)?;
+    let above = open_directory(&mechanism.tree_of(&upper_row))?;
     let below = match &lower_row {
-        Some(row) => Some(open_directory(&mechanism.tree_of(row)?)?),
+        Some(row) => Some(open_directory(&mechanism.tree_of(row))?),
         None => None,
     };
     let copied_from_lower = upper_row.kind != SnapshotKind::View

@@ -113,11 +113,11 @@ impl Mechanism {
     }
 
     /// The tree that a snapshot of any kind shows.
-    pub(crate) fn tree_of(&self, row: &Row) -> Result<PathBuf> {
+    pub(crate) fn tree_of(&self, row: &Row) -> PathBuf {
         match (row.kind, row.parent) {
-            (SnapshotKind::View, Some(parent)) => Ok(self.layout.tree(parent)),
-            (SnapshotKind::View, None) => Ok(self.layout.empty()),
-            _ => Ok(self.layout.tree(row.id)),
+            (SnapshotKind::View, Some(parent)) => self.layout.tree(parent),
+            (SnapshotKind::View, None) => self.layout.empty(),
+            _ => self.layout.tree(row.id),
         }
     }
 
@@ -135,7 +135,7 @@ impl Mechanism {
         };
         Ok(MountPlan {
             snapshot: key.clone(),
-            steps: vec![MountStep::bind(self.tree_of(&row)?, flags)],
+            steps: vec![MountStep::bind(self.tree_of(&row), flags)],
             hold: Some(self.layout.snapshot(row.id)),
         })
     }

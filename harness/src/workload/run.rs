@@ -210,8 +210,7 @@ mod tests {
         .unwrap();
         let length = |name: &str| {
             fs_err::metadata(directory.path().join(name))
-                .map(|meta| meta.len())
-                .unwrap_or(0)
+                .map_or(0, |meta| meta.len())
         };
         assert_eq!(
             (length("a/b/1"), length("a/c"), length("a/b/0")),

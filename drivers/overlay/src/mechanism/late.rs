@@ -103,12 +103,12 @@ fn make_parents(
     {
         let name = OsStr::from_bytes(component);
         let home = own.as_ref().map_or(upper, OwnedFd::as_fd);
-        let make = || match rustix::fs::mkdirat(home, name, Mode::from_raw_mode(0o755)) {
+        let create = || match rustix::fs::mkdirat(home, name, Mode::from_raw_mode(0o755)) {
             Ok(()) => Ok(true),
             Err(Errno::EXIST) => Ok(false),
             Err(errno) => Err(fail(errno)),
         };
-        let made = keeping_times(home, make)?;
+        let made = keeping_times(home, create)?;
         let next = rustix::fs::openat(home, name, DIRECTORY, Mode::empty()).map_err(fail)?;
         let below_home = model.as_ref().map_or(below, OwnedFd::as_fd);
         let shown = rustix::fs::openat(below_home, name, DIRECTORY, Mode::empty());

@@ -97,8 +97,7 @@ impl Mechanism {
         let mut undo = Undo::new();
         undo.push(|| self.catalog.abandon_create(draft.id));
         undo.push(|| remove_tree(&self.layout.snapshot(draft.id)));
-        let made = self
-            .check_depth(draft.chain.len())
+        let made = check_depth(draft.chain.len())
             .and_then(|()| self.make_directories(&draft, kind))
             .and_then(|()| self.catalog.finish_create(draft.id));
         match made {
@@ -108,16 +107,6 @@ impl Mechanism {
             }
             Err(error) => Err(undo.fail(error)),
         }
-    }
-
-    fn check_depth(&self, layers: usize) -> Result<()> {
-        if layers <= MAX_LAYERS {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::InvalidInput, "prepare")
-            .because(format!("overlay takes at most {MAX_LAYERS} lower layers"))
-            .with("layers", layers)
-            .hint("squash some layers into one"))
     }
 
     fn make_directories(&self, draft: &Draft, kind: SnapshotKind) -> Result<()> {
@@ -244,13 +233,8 @@ impl Mechanism {
         if rustix::fs::access(&mark, rustix::fs::Access::EXISTS).is_err() {
             return Ok(());
         }
-        fs_err::remove_dir_all(&mark).map_err(|source| {
-            OverlayError::Clear {
-                path: mark,
-                source: source.into(),
-            }
-            .into()
-        })
+        fs_err::remove_dir_all(&mark)
+            .map_err(|source| OverlayError::Clear { path: mark, source }.into())
     }
 
     /// Freezes `key` under `name`.
@@ -276,7 +260,7 @@ impl Mechanism {
             self.adopt_parent(&row, parent)?;
         }
         if self.durability == Durability::Durable {
-            self.flush(&self.layout.upper(row.id))?;
+            flush(&self.layout.upper(row.id))?;
         }
         self.catalog.commit(&CommitRow {
             key,
@@ -302,7 +286,7 @@ impl Mechanism {
                 .with("parent", parent));
         }
         let chain = self.catalog.chain(parent)?;
-        self.check_depth(chain.len())?;
+        check_depth(chain.len())?;
         let below = self.merged(parent, &chain)?;
         let upper = open_directory(&self.layout.upper(row.id))?;
         late::adopt(
@@ -311,18 +295,6 @@ impl Mechanism {
             self.namespace,
             &self.layout.snapshot(row.id),
         )
-    }
-
-    /// The data's own sync: one syncfs(2) of the file system that holds the layer.
-    fn flush(&self, path: &Path) -> Result<()> {
-        let directory = open_directory(path)?;
-        rustix::fs::syncfs(&directory).map_err(|errno| {
-            OverlayError::Flush {
-                path: path.to_owned(),
-                source: errno.into(),
-            }
-            .into()
-        })
     }
 
     /// Frees the name and deletes what is small.
@@ -334,6 +306,28 @@ impl Mechanism {
         drop(lock);
         removed
     }
+}
+
+fn check_depth(layers: usize) -> Result<()> {
+    if layers <= MAX_LAYERS {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::InvalidInput, "prepare")
+        .because(format!("overlay takes at most {MAX_LAYERS} lower layers"))
+        .with("layers", layers)
+        .hint("squash some layers into one"))
+}
+
+/// The data's own sync: one syncfs(2) of the file system that holds the layer.
+fn flush(path: &Path) -> Result<()> {
+    let directory = open_directory(path)?;
+    rustix::fs::syncfs(&directory).map_err(|errno| {
+        OverlayError::Flush {
+            path: path.to_owned(),
+            source: errno.into(),
+        }
+        .into()
+    })
 }
 
 pub(crate) fn open_directory(path: &Path) -> Result<OwnedFd> {

@@ -19,6 +19,7 @@ mod union;
 use crate::case::Case;
 pub(crate) use crash::kill::obey;
 pub(crate) use diff::walk::demand_full_walk;
+pub(crate) use samples::access_list;
 pub(crate) use space::usage::demand_own_blocks;
 
 /// All cases.

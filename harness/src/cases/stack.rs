@@ -17,10 +17,6 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
-    pub(crate) fn top(&self) -> &SnapshotName {
-        &self.layers[self.layers.len() - 1]
-    }
-
     pub(crate) fn top_tree(&self) -> &Tree {
         &self.trees[self.trees.len() - 1]
     }

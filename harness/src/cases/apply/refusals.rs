@@ -263,5 +263,5 @@ fn ends_an_entry(archive: &[u8], length: usize) -> bool {
         extended = archive[offset + 156] == b'x';
         offset += BLOCK + size.next_multiple_of(BLOCK);
     }
-    !extended && (offset == length || offset < length)
+    !extended && offset <= length
 }

@@ -73,7 +73,7 @@ async fn churn(driver: &Arc<dyn StorageDriver>, number: usize) -> strata_driver:
     driver
         .commit(&key, &layer, &CommitOptions::default())
         .await?;
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         driver.remove(&layer).await?;
     }
     Ok(())

@@ -73,7 +73,7 @@ const GOLDEN: [&str; 2] = [
 
 /// The edits of the golden digests, for the test that makes the trees again.
 #[cfg(test)]
-pub(crate) fn golden_edits() -> [(fn(&Dir) -> Result<()>, &'static str); 2] {
+pub(crate) fn golden_edits() -> [(crate::cases::stack::Edit, &'static str); 2] {
     [(first, GOLDEN[0]), (second, GOLDEN[1])]
 }
 
@@ -250,7 +250,7 @@ pub(crate) const DIFF_CLAMPS_TIMES: Case = Case {
         let copy = context.applied_layer(None, &clamped)?;
         let tree = context.tree(&copy)?;
         for (path, time) in [
-            ("d/early", 1000_000_000_007),
+            ("d/early", 1_000_000_000_007),
             ("d/late", 1_000_000_000_000_000),
             ("d", 1_000_000_000_000_000),
         ] {

@@ -62,7 +62,7 @@ pub(crate) const OPEN_REFUSES_OTHER_FILES: Case = Case {
         plain.file("letter", "dear reader")?;
         let before = Tree::read(plain.path())?;
         let mut open = context.setting().open.clone();
-        open.root = plain.path().to_owned();
+        plain.path().clone_into(&mut open.root);
         refused(
             context,
             &open,

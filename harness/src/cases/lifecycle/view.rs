@@ -13,13 +13,11 @@ pub(crate) const VIEW_IS_READ_ONLY: Case = Case {
         let base = context.layer(None, samples::plain)?;
         let top = context.layer(Some(&base), |dir| dir.file("top", "1").map(drop))?;
         for parent in [None, Some(&base), Some(&top)] {
-            let expected = match parent {
-                Some(parent) => context.tree(parent)?,
-                None => {
-                    let key = context.active(None)?;
-                    context.tree(&key)?
-                }
+            let shown = match parent {
+                Some(parent) => parent.clone(),
+                None => context.active(None)?,
             };
+            let expected = context.tree(&shown)?;
             let key = context.fresh_name("view");
             context.view(&key, parent)?;
             let live = context.mount(&key)?;

@@ -295,7 +295,7 @@ pub(crate) const EVERYTHING_IS_KEPT: Case = Case {
         build(
             context,
             &[samples::rich, |dir| {
-                dir.append("one", "!")?.append("two", "!").map(drop)
+                dir.append("owned", "!")?.append("hole", "!").map(drop)
             }],
         )
         .map(drop)

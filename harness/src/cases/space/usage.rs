@@ -114,8 +114,8 @@ fn free_bytes(context: &Context) -> Result<u64> {
 
 /// Bytes that a child takes of the file system once one byte of a large file was changed.
 fn cost_of_a_copy(context: &mut Context) -> Result<u64> {
-    let content = context.generator("reflink").bytes(32 << 20);
-    let base = context.layer(None, |dir| dir.file("big", &content).map(drop))?;
+    let bytes = context.generator("reflink").bytes(32 << 20);
+    let base = context.layer(None, |dir| dir.file("big", &bytes).map(drop))?;
     let before = free_bytes(context)?;
     let key = context.active(Some(&base))?;
     context.edit(&key, |dir| {
@@ -124,7 +124,7 @@ fn cost_of_a_copy(context: &mut Context) -> Result<u64> {
     let cost = before.saturating_sub(free_bytes(context)?);
     let read = context.look(&key, |root| Ok(fs_err::read(root.join("big"))?))?;
     ensure!(
-        read.len() == content.len() && read[6..] == content[6..],
+        read.len() == bytes.len() && read[6..] == bytes[6..],
         "the copy is not equal"
     );
     Ok(cost)

@@ -208,10 +208,8 @@ mod tests {
             1,
         )
         .unwrap();
-        let length = |name: &str| {
-            fs_err::metadata(directory.path().join(name))
-                .map_or(0, |meta| meta.len())
-        };
+        let length =
+            |name: &str| fs_err::metadata(directory.path().join(name)).map_or(0, |meta| meta.len());
         assert_eq!(
             (length("a/b/1"), length("a/c"), length("a/b/0")),
             (15, 10, 0)

@@ -3,6 +3,7 @@
 use crate::config::Settings;
 use crate::flags::BenchFlags;
 use anyhow::{Context as _, bail};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use strata_driver::Registry;
@@ -35,7 +36,7 @@ pub(crate) fn run(
     let code = bench::exit_code(&outcome);
     match outcome {
         Ok(report) => {
-            print!("{}", export::table::render(&report));
+            say(&export::table::render(&report))?;
             eprintln!(
                 "results: {} and {}",
                 output.join("results.json").display(),
@@ -116,14 +117,16 @@ fn rootfs(flags: &BenchFlags) -> anyhow::Result<RootfsSource> {
 fn repeat(plan: &BenchPlan) -> String {
     let mut words = vec!["strata bench".to_owned()];
     words.extend(plan.cells.iter().map(|cell| {
-        let mut text = format!("--cell {}:{}", cell.driver, cell.file_system);
-        for (key, value) in &cell.settings {
-            text.push_str(&format!(",{key}={value}"));
-        }
+        let mut parts = vec![format!("--cell {}:{}", cell.driver, cell.file_system)];
+        parts.extend(
+            cell.settings
+                .iter()
+                .map(|(key, value)| format!("{key}={value}")),
+        );
         if cell.durability != strata_driver::Durability::default() {
-            text.push_str(&format!(",durability={}", cell.durability.as_str()));
+            parts.push(format!("durability={}", cell.durability.as_str()));
         }
-        text
+        parts.join(",")
     }));
     words.extend(
         plan.workloads
@@ -151,7 +154,7 @@ fn repeat(plan: &BenchPlan) -> String {
 fn floor(name: &str, flags: &BenchFlags, registry: &Registry) -> anyhow::Result<ExitCode> {
     if name == "list" {
         for name in floors::floor_names() {
-            println!("{name}");
+            say(&format!("{name}\n"))?;
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -167,10 +170,15 @@ fn floor(name: &str, flags: &BenchFlags, registry: &Registry) -> anyhow::Result<
         plan.rounds = rounds;
     }
     let outcomes = floors::run_floors(&plan, registry, progress::on_stderr().as_mut())?;
-    print!("{}", floors::render(&outcomes));
+    say(&floors::render(&outcomes))?;
     Ok(if outcomes.iter().all(floors::FloorOutcome::is_met) {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(2)
     })
+}
+
+fn say(text: &str) -> anyhow::Result<()> {
+    std::io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(())
 }

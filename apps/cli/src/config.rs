@@ -303,7 +303,7 @@ fn at_line(text: &str, path: &[&str]) -> String {
         let trimmed = line.trim_start().trim_start_matches(['{', '"', '\'', ' ']);
         if line.contains(&format!("{name}:")) || trimmed.starts_with(name) {
             key = wanted.next();
-            if key.is_none() || key.is_some_and(|next| line.contains(&format!("{next}:"))) {
+            if key.is_none_or(|next| line.contains(&format!("{next}:"))) {
                 return format!("line {}", index + 1);
             }
         }

@@ -95,13 +95,14 @@ pub(crate) struct VerifyFlags {
     /// Seed of everything generated
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
-    /// Write JUnit XML
+    /// Write `JUnit` XML
     #[arg(long, value_name = "FILE")]
     pub(crate) junit: Option<PathBuf>,
     /// Write JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-    /// Also run one seeded edit script on all drivers and file systems, and compare the layers
+    /// Run one seeded edit script on all drivers over ext4, xfs and btrfs instead, and compare
+    /// the layers
     #[arg(long)]
     pub(crate) cross: bool,
     /// Run in a user namespace with subordinate ids

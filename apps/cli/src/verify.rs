@@ -45,6 +45,9 @@ pub(crate) fn run(
         return rootless(flags, settings);
     }
     let factories = selected(flags, settings, registry)?;
+    if flags.cross {
+        return cross(flags, &factories);
+    }
     let mut options = Options::new();
     options.require.clone_from(&flags.require);
     options.filter.clone_from(&flags.filter);
@@ -71,6 +74,21 @@ pub(crate) fn run(
     }
     let summary = conformance::run(&factories, &options)?;
     Ok(summary.exit_code())
+}
+
+/// One script on every driver and file system: the same layers everywhere.
+fn cross(flags: &VerifyFlags, factories: &[Arc<dyn DriverFactory>]) -> anyhow::Result<ExitCode> {
+    let kinds = [
+        FileSystemKind::Ext4,
+        FileSystemKind::Xfs,
+        FileSystemKind::Btrfs,
+    ];
+    let seed = flags.seed.map_or_else(Seed::default, Seed);
+    let report = strata_harness::cross::same_diffs(factories, &kinds, seed)?;
+    std::io::stdout()
+        .lock()
+        .write_all(report.render().as_bytes())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The driver that is named, those that are required, or all.
@@ -165,10 +183,6 @@ fn open_the_way(place: &Path) -> anyhow::Result<()> {
 }
 
 /// The same command for the inside: on a directory, and no further namespace.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the command starts itself, not a tool of a driver"
-)]
 fn inner(
     flags: &VerifyFlags,
     settings: &Settings,

@@ -86,6 +86,12 @@ const CASES: &[Case] = &[
         diff_id: "sha256:7a91b37e932a297dc4b75c62d9124c141c56d5342ab83e9988e7cc813319fc20",
     },
     Case {
+        name: "two equal files made one are written whole",
+        lower: Some("file a 1\nfile b 1\nfile c 1"),
+        upper: "rm b\nlink a b",
+        diff_id: "sha256:d826fa760f628ab67f447b3aa5e701ad8489e939a8a560cf63ed548198c00cca",
+    },
+    Case {
         name: "devices, pipes and sockets",
         lower: Some("node socket gone 0 0\nfile was 1"),
         upper: "node char c 1 3\nnode char big 300 70000\nnode block b 7 1\nnode fifo f 0 0\nrm was\nnode socket was 0 0",

@@ -230,3 +230,41 @@ fn a_failed_writer_is_an_error() {
     let error = found.write(&mut Full, &DiffOptions::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoSpace);
 }
+
+#[test]
+fn data_where_the_other_file_has_a_hole_is_found() {
+    const SIZE: u64 = 8 << 20;
+    let cases = [
+        (0, None),
+        (4 << 20, None),
+        (SIZE - 4096, None),
+        (0, Some(4 << 20)),
+    ];
+    for (upper_at, lower_at) in cases {
+        for swapped in [false, true] {
+            let scratch = scratch();
+            let at = |name: &str| scratch.path().join(name);
+            for (tree, place) in [("upper", Some(upper_at)), ("lower", lower_at)] {
+                fs_err::create_dir(at(tree)).unwrap();
+                let file = fs_err::File::create(at(tree).join("f")).unwrap();
+                rustix::fs::ftruncate(&file, SIZE).unwrap();
+                if let Some(place) = place {
+                    rustix::io::pwrite(&file, b"data", place).unwrap();
+                }
+                set_mtime(&at(tree).join("f"), (1, 0));
+                set_mtime(&at(tree), (1, 0));
+            }
+            let (lower, upper) = if swapped {
+                ("upper", "lower")
+            } else {
+                ("lower", "upper")
+            };
+            let found = whole(Some(&at(lower)), &at(upper), &CompareOptions::default()).unwrap();
+            assert_eq!(
+                listed(&found),
+                [("f".into(), ChangeKind::Modified)],
+                "{upper_at} {lower_at:?}"
+            );
+        }
+    }
+}

@@ -6,9 +6,6 @@ use rustix::io::Errno;
 use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
 
-/// File capabilities: changing owner or content removes them, so they come last.
-const CAPABILITY: &CStr = c"security.capability";
-
 /// Namespaces whose attributes a copy must have.
 const REQUIRED: [&[u8]; 4] = [b"user.", b"trusted.", b"security.", b"system.posix_acl_"];
 /// Labels and measurements that the security modules of a host give by their own rules; a file
@@ -49,7 +46,7 @@ pub(super) struct Attributes {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Made<'a> {
     pub(super) inode: Inode<'a>,
-    /// Permission bits that it was made with.
+    /// Permission bits that it was made with, none of them a set-id bit.
     pub(super) mode: u32,
 }
 
@@ -72,32 +69,23 @@ impl Attributes {
         Ok(!self.names.is_empty())
     }
 
-    /// Owner, attributes that were listed, mode, capabilities, times: in this order, since
-    /// chown(2) clears set-id bits and capabilities, an ACL changes the mode, and all of them are
-    /// changes.
+    /// Owner, attributes that were listed, mode, times: in this order, and after the content,
+    /// since writing and chown(2) clear set-id bits and capabilities, an ACL changes the mode, and
+    /// all of them are changes.
     pub(super) fn finish(&mut self, source: Inode<'_>, stat: &Stat, copy: Made<'_>) -> Step<()> {
         let wanted = stat.st_mode & 0o7777;
         let mut mode_known = copy.mode == wanted;
         if (stat.st_uid, stat.st_gid) != (self.uid, self.gid) {
             chown(copy.inode, stat).during("change the owner")?;
-            mode_known &= wanted & 0o6000 == 0;
         }
         let names = std::mem::take(&mut self.names);
-        let mut late = false;
         for name in strata_sys::xattr::names(&names) {
-            if name == CAPABILITY {
-                late = true;
-                continue;
-            }
             mode_known &= !name.to_bytes().starts_with(b"system.");
             self.copy_attribute(source, copy.inode, name)?;
         }
         self.names = names;
         if !mode_known && rustix::fs::FileType::from_raw_mode(stat.st_mode) != SYMLINK {
             chmod(copy.inode, wanted).during("change the mode")?;
-        }
-        if late {
-            self.copy_attribute(source, copy.inode, CAPABILITY)?;
         }
         set_times(copy.inode, &times_of(stat)).during("set times")
     }

@@ -9,6 +9,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use strata_driver::diff::{CompareOptions, Comparison, Outcome, Upper, compare};
@@ -149,7 +150,7 @@ impl Edits<'_> {
 
     /// One random edit; what is impossible is left out.
     pub fn edit(&mut self) {
-        let kind = self.random.below(24);
+        let kind = self.random.below(25);
         match kind {
             0..=2 => drop(fs_err::create_dir(self.new_path())), // may be there
             3..=6 => {
@@ -206,6 +207,7 @@ impl Edits<'_> {
             20 => self.replace(),
             21 => self.break_link(),
             22 => self.clear_attributes(),
+            23 => self.join(),
             _ => self.take_times(),
         }
     }
@@ -341,6 +343,26 @@ impl Edits<'_> {
             }
             chmod(&path, found.st_mode & 0o7777);
             set_mtime(&path, (found.st_mtime, found.st_mtime_nsec as i64));
+        }
+    }
+
+    /// One inode of two files that are alike, or a link where there was another file.
+    fn join(&mut self) {
+        let alike = self.random.below(3) > 0;
+        let Some(one) = self.some(std::fs::Metadata::is_file) else {
+            return;
+        };
+        let found = rustix::fs::lstat(&one).unwrap();
+        let other = self.some(|other| {
+            other.is_file()
+                && (!alike
+                    || (other.len() == found.st_size.unsigned_abs() && other.uid() == found.st_uid))
+        });
+        if let Some(other) = other
+            && other != one
+        {
+            remove(&other);
+            attempt(rustix::fs::linkat(CWD, one, CWD, other, AtFlags::empty()));
         }
     }
 

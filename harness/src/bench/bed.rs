@@ -179,3 +179,43 @@ pub(crate) fn require_journal(device: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A superblock with the magic of ext4 and these compatible features.
+    fn superblock(features: u8) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut bytes = vec![0; 4096];
+        bytes[1024 + 0x38..1024 + 0x3A].copy_from_slice(&[0x53, 0xEF]);
+        bytes[1024 + 0x5C] = features;
+        fs_err::write(file.path(), bytes).unwrap();
+        file
+    }
+
+    #[test]
+    fn ext4_without_a_journal_is_unfit() {
+        let error = require_journal(superblock(0x38).path()).unwrap_err();
+        assert!(error.is::<Unfit>(), "{error:#}");
+        require_journal(superblock(0x3C).path()).unwrap();
+    }
+
+    #[test]
+    fn a_bed_counts_what_reaches_its_device_and_leaves_nothing() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: needs root");
+            return;
+        }
+        let place = tempfile::tempdir_in(crate::fixture::scratch_place()).unwrap();
+        let bed = Bed::make("ext4", place.path(), "bed").unwrap();
+        bed.drain().unwrap();
+        let before = bed.device_bytes().unwrap();
+        fs_err::write(bed.path().join("file"), vec![1; 1 << 20]).unwrap();
+        bed.drain().unwrap();
+        let written = bed.device_bytes().unwrap() - before;
+        assert!((1 << 20..2 << 20).contains(&written), "{written}");
+        drop(bed);
+        assert_eq!(fs_err::read_dir(place.path()).unwrap().count(), 0);
+    }
+}

@@ -46,11 +46,13 @@ pub use sample::{Counted, PhaseSample, Sample, SyscallCounts};
 pub use unfit::Unfit;
 pub use workloads::{Cache, workload_names};
 
-/// The exit code of a run: that of its report, 3 where the environment is unfit, else 1.
+/// The exit code of a run: that of its report, 3 where the environment is unfit, 130 where it was
+/// interrupted before it measured anything, else 1.
 pub fn exit_code(outcome: &anyhow::Result<BenchReport>) -> u8 {
     match outcome {
         Ok(report) => report.exit_code(),
         Err(error) if error.is::<Unfit>() => 3,
+        Err(_) if crate::interrupt::interrupted() => 130,
         Err(_) => 1,
     }
 }

@@ -5,6 +5,7 @@ use crate::seed::Seed;
 use anyhow::{Context, Result};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// An edit of a mounted tree: root and seed.
@@ -48,7 +49,9 @@ fn edit_and_add(root: &Path, seed: u64) -> Result<()> {
     fs_err::create_dir_all(&etc)?;
     let mut edited = 0;
     for path in sorted(&etc)? {
-        if edited < EDITED && fs_err::symlink_metadata(&path)?.is_file() {
+        let found = fs_err::symlink_metadata(&path)?;
+        // A file of several names is left alone: whether all of them change is a declared quirk.
+        if edited < EDITED && found.is_file() && found.nlink() == 1 {
             let mut file = fs_err::OpenOptions::new().append(true).open(&path)?;
             file.write_all(b"# edited\n")?;
             drop(file);

@@ -544,6 +544,8 @@ const DIRECTORY: OFlags = OFlags::RDONLY
 /// Attributes that belong to the host, the backing file system or a driver, not to the tree.
 fn is_foreign(name: &[u8]) -> bool {
     const PREFIXES: &[&[u8]] = &[
+        // xfs shows its ACLs a second time, in its own form (fs/xfs/xfs_acl.h).
+        b"trusted.SGI_ACL_",
         b"trusted.overlay.",
         b"user.overlay.",
         b"security.selinux",

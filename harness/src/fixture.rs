@@ -300,6 +300,7 @@ pub fn clean_leftovers() -> Result<Vec<PathBuf>> {
     let mut places = vec![
         scratch_place(),
         PathBuf::from("/dev/shm"),
+        PathBuf::from("/var/tmp"),
         std::env::temp_dir(),
     ];
     places.sort();

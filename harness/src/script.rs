@@ -168,7 +168,9 @@ impl Step {
             Self::Xattr(key, value) => dir.xattr(path, key, value)?,
             Self::RemoveXattr(key) => dir.remove_xattr(path, key)?,
             Self::Fifo => dir.fifo(path)?.mode(path, 0o620)?,
-            Self::Device(minor) if minor % 2 == 0 => dir.block_device(path, (7, *minor))?,
+            Self::Device(minor) if minor.is_multiple_of(2) => {
+                dir.block_device(path, (7, *minor))?
+            }
             Self::Device(minor) => dir.character_device(path, (1, *minor))?,
         };
         Ok(())
@@ -277,7 +279,7 @@ impl Writer {
             .iter()
             .filter(|(_, object)| self.objects[**object].sort == Sort::Directory)
             .map(|(path, _)| path)
-            .filter(|path| path.as_bytes().iter().filter(|byte| **byte == b'/').count() < 5)
+            .filter(|path| path.as_bytes().split(|byte| *byte == b'/').count() <= 5)
             .cloned()
             .collect();
         for tries in 0.. {
@@ -378,6 +380,10 @@ impl Writer {
         }
     }
 
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one arm a kind reads best in one place"
+    )]
     fn steps(&mut self, kind: &str) -> Option<Vec<(TreePath, Step)>> {
         let is = |sort: Sort| move |object: &Object| object.sort == sort;
         let one = |path: TreePath, step: Step| Some(vec![(path, step)]);
@@ -453,14 +459,13 @@ impl Writer {
             }
             "rename_directory" => {
                 let mut steps = Vec::new();
-                let old = match self.pick_directory_to_rename() {
-                    Some(old) => old,
-                    None => {
-                        let made = self.fresh();
-                        self.add(&made, Sort::Directory);
-                        steps.push((made.clone(), Step::Directory(0o755)));
-                        made
-                    }
+                let old = if let Some(old) = self.pick_directory_to_rename() {
+                    old
+                } else {
+                    let made = self.fresh();
+                    self.add(&made, Sort::Directory);
+                    steps.push((made.clone(), Step::Directory(0o755)));
+                    made
                 };
                 let new = self.fresh();
                 let inside = self
@@ -532,7 +537,7 @@ impl Writer {
                 let minor = self.random.below(200) as u32 + 1;
                 one(
                     path,
-                    if minor % 3 == 0 {
+                    if minor.is_multiple_of(3) {
                         Step::Fifo
                     } else {
                         Step::Device(minor)

@@ -22,7 +22,12 @@ pub(crate) struct Clean {
 impl Clean {
     /// Looks everywhere that tests and bench use.
     pub(crate) fn everywhere() -> Self {
-        let mut places = vec![std::env::temp_dir(), "/tmp".into(), "/dev/shm".into()];
+        let mut places = vec![
+            std::env::temp_dir(),
+            "/tmp".into(),
+            "/dev/shm".into(),
+            "/var/tmp".into(),
+        ];
         places.sort();
         places.dedup();
         Self { places }

@@ -79,6 +79,7 @@ fn plan(flags: &BenchFlags, settings: &Settings) -> anyhow::Result<BenchPlan> {
     plan.seed = flags.seed.or(file.seed).unwrap_or(1);
     plan.rootfs = rootfs(flags)?;
     plan.device.clone_from(&flags.device);
+    plan.scratch.clone_from(&flags.scratch);
     plan.command = repeat(&plan);
     plan.revision = option_env!("STRATA_REVISION").map(str::to_owned);
     Ok(plan)
@@ -169,6 +170,7 @@ fn floor(name: &str, flags: &BenchFlags, registry: &Registry) -> anyhow::Result<
     if let Some(rounds) = flags.blocks {
         plan.rounds = rounds;
     }
+    plan.scratch.clone_from(&flags.scratch);
     let outcomes = floors::run_floors(&plan, registry, progress::on_stderr().as_mut())?;
     say(&floors::render(&outcomes))?;
     Ok(if outcomes.iter().all(floors::FloorOutcome::is_met) {

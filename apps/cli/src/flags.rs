@@ -142,6 +142,9 @@ pub(crate) struct BenchFlags {
     /// Where results.json and summary.md go
     #[arg(long, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
+    /// Where loop files are made, for a disk to be measured [default: /dev/shm, if it has room]
+    #[arg(long, value_name = "DIR", conflicts_with = "device")]
+    pub(crate) scratch: Option<PathBuf>,
     /// Block device to use instead of loop files; ITS CONTENT IS LOST
     #[arg(long, value_name = "PATH")]
     pub(crate) device: Option<PathBuf>,

@@ -76,15 +76,16 @@ impl Drop for Ground {
     }
 }
 
-/// `$STRATA_SCRATCH`, else the first place with room: a disk before memory, since loop devices
-/// on memory cannot go past the page cache.
+/// `$STRATA_SCRATCH`, else the first place with room: memory before a disk. What is compared is
+/// the work of drivers and file systems; a slow or shared disk below would drown it, and the report
+/// says where the files lay. A real disk is named with `--scratch` or `--device`.
 fn best_place() -> Result<PathBuf> {
     if let Some(chosen) = std::env::var_os("STRATA_SCRATCH") {
         return Ok(chosen.into());
     }
     let places = [
-        PathBuf::from("/var/tmp"),
         PathBuf::from("/dev/shm"),
+        PathBuf::from("/var/tmp"),
         std::env::temp_dir(),
     ];
     let roomy = |place: &PathBuf| {

@@ -1,6 +1,6 @@
 //! Golden archives: what the reference program of `docs/formats.md` writes, byte for byte.
 //!
-//! The archives in `golden/` were made with `tools/canonical_diff.py` from small trees: `kinds` (all
+//! The archives in `golden/` were made with `tests/reference/canonical_diff.py` from small trees: `kinds` (all
 //! file types, long names and targets, owners and times beyond the header's fields, link groups),
 //! `xattrs` (empty, binary and large values, every digit count of a record's length, a capability,
 //! ACLs), `delta` (whiteouts of short and 255-byte names, a file that became a directory, a link

@@ -489,9 +489,9 @@ for line in sys.stdin.buffer:
     except reference.Refused:
         print('refused', flush=True)
 ";
-        let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools");
+        let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference");
         if !tools.join("canonical_diff.py").exists() {
-            eprintln!("skipped: needs tools/canonical_diff.py");
+            eprintln!("skipped: needs tests/reference/canonical_diff.py");
             return None;
         }
         let spawned = Command::new("python3")

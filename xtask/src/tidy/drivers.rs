@@ -38,6 +38,8 @@ const COMPARES_FILE_SYSTEMS: &[(&str, &str)] = &[
     ("core/driver/src/mount", "overlay"),
     ("core/driver/src/plan", "overlay"),
     ("core/driver/src/host", "btrfs"),
+    ("core/driver/src/backing", "btrfs"),
+    ("core/driver/src/probe", "btrfs"),
     ("harness/src/fixture", "btrfs"),
     ("harness/src/bench/", "btrfs"),
 ];

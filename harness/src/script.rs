@@ -277,7 +277,7 @@ impl Writer {
             .iter()
             .filter(|(_, object)| self.objects[**object].sort == Sort::Directory)
             .map(|(path, _)| path)
-            .filter(|path| path.as_bytes().iter().filter(|byte| **byte == b'/').count() < 5)
+            .filter(|path| path.depth() <= 5)
             .cloned()
             .collect();
         for tries in 0.. {
@@ -378,6 +378,7 @@ impl Writer {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "one short arm a kind")]
     fn steps(&mut self, kind: &str) -> Option<Vec<(TreePath, Step)>> {
         let is = |sort: Sort| move |object: &Object| object.sort == sort;
         let one = |path: TreePath, step: Step| Some(vec![(path, step)]);
@@ -453,14 +454,13 @@ impl Writer {
             }
             "rename_directory" => {
                 let mut steps = Vec::new();
-                let old = match self.pick_directory_to_rename() {
-                    Some(old) => old,
-                    None => {
-                        let made = self.fresh();
-                        self.add(&made, Sort::Directory);
-                        steps.push((made.clone(), Step::Directory(0o755)));
-                        made
-                    }
+                let old = if let Some(old) = self.pick_directory_to_rename() {
+                    old
+                } else {
+                    let made = self.fresh();
+                    self.add(&made, Sort::Directory);
+                    steps.push((made.clone(), Step::Directory(0o755)));
+                    made
                 };
                 let new = self.fresh();
                 let inside = self
@@ -532,7 +532,7 @@ impl Writer {
                 let minor = self.random.below(200) as u32 + 1;
                 one(
                     path,
-                    if minor % 3 == 0 {
+                    if minor.is_multiple_of(3) {
                         Step::Fifo
                     } else {
                         Step::Device(minor)

@@ -279,7 +279,7 @@ impl Writer {
             .iter()
             .filter(|(_, object)| self.objects[**object].sort == Sort::Directory)
             .map(|(path, _)| path)
-            .filter(|path| path.as_bytes().split(|byte| *byte == b'/').count() <= 5)
+            .filter(|path| path.depth() <= 5)
             .cloned()
             .collect();
         for tries in 0.. {
@@ -380,10 +380,7 @@ impl Writer {
         }
     }
 
-    #[expect(
-        clippy::too_many_lines,
-        reason = "one arm a kind reads best in one place"
-    )]
+    #[expect(clippy::too_many_lines, reason = "one short arm a kind")]
     fn steps(&mut self, kind: &str) -> Option<Vec<(TreePath, Step)>> {
         let is = |sort: Sort| move |object: &Object| object.sort == sort;
         let one = |path: TreePath, step: Step| Some(vec![(path, step)]);

@@ -56,6 +56,14 @@ impl TreePath {
         &self.0[start.map_or(0, |slash| slash + 1)..]
     }
 
+    /// Components; none for the root.
+    pub fn depth(&self) -> usize {
+        self.0
+            .split(|byte| *byte == b'/')
+            .filter(|component| !component.is_empty())
+            .count()
+    }
+
     /// Whether this is the root.
     pub fn is_root(&self) -> bool {
         self.0.is_empty()

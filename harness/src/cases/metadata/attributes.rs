@@ -263,13 +263,13 @@ pub(crate) const DEVICES_ARE_KEPT: Case = Case {
                 |dir| {
                     dir.character_device("null", (1, 3))?.mode("null", 0o666)?;
                     dir.block_device("disk", (259, 70_000))?
-                        .character_device("big", (4095, 1_048_575))?;
+                        .character_device("big", (511, 262_143))?;
                     Ok(())
                 },
                 |dir| {
                     dir.mode("null", 0o600)?
                         .unlink("big")?
-                        .character_device("big", (4095, 7))
+                        .character_device("big", (511, 7))
                         .map(drop)
                 },
             ],

@@ -3,6 +3,7 @@
 //! This needs no Python. Where there is one, the table itself is checked as well.
 #![expect(clippy::unwrap_used, reason = "a failed step of a test may panic")]
 
+#[expect(dead_code, reason = "each test uses its own part")]
 mod diff_support;
 
 use diff_support::{

@@ -1,6 +1,7 @@
 //! What a diff refuses, how little of a partial tree it walks, and its options.
 #![expect(clippy::unwrap_used, reason = "a failed step of a test may panic")]
 
+#[expect(dead_code, reason = "each test uses its own part")]
 mod diff_support;
 
 use diff_support::{directory, scratch, set_mtime, threads, whole, written};

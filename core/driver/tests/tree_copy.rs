@@ -1,6 +1,7 @@
 //! Copies: everything that a file system keeps is in the copy, and what differs is noticed.
 #![expect(clippy::unwrap_used, reason = "a failed step of a test may panic")]
 
+#[expect(dead_code, reason = "each test uses its own part")]
 mod diff_support;
 
 use diff_support::{

@@ -1,6 +1,7 @@
 //! A copy's record: it spares reading what is unchanged, and hides no change.
 #![expect(clippy::unwrap_used, reason = "a failed step of a test may panic")]
 
+#[expect(dead_code, reason = "each test uses its own part")]
 mod diff_support;
 
 use diff_support::{chmod, directory, scratch, set_mtime, whole};

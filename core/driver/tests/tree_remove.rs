@@ -1,6 +1,7 @@
 //! Removing and measuring trees.
 #![expect(clippy::unwrap_used, reason = "a failed step of a test may panic")]
 
+#[expect(dead_code, reason = "each test uses its own part")]
 mod diff_support;
 
 use diff_support::{directory, lacks_root, scratch};

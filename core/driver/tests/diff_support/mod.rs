@@ -1,5 +1,5 @@
 //! Random trees, random edits and the reference program, for the tests of diffs and copies.
-#![expect(dead_code, unreachable_pub, reason = "each test uses its own part")]
+#![expect(unreachable_pub, reason = "a module of several test programs")]
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags};
 use sha2::{Digest as _, Sha256};

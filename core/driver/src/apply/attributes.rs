@@ -8,18 +8,11 @@ use rustix::io::Errno;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use strata_sys::xattr;
 
+pub(super) use crate::changeset::travels;
+
 const ACCESS_ACL: &[u8] = b"system.posix_acl_access";
 const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
 const CAPABILITY: &[u8] = b"security.capability";
-
-/// Whether layers carry an attribute: then it is removed where an entry lacks it.
-///
-/// Labels of security modules and the marks of drivers belong to the host and are left alone.
-pub(super) fn travels(name: &[u8]) -> bool {
-    let of_overlay = name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
-    let of_user = name.starts_with(b"user.") || name.starts_with(b"trusted.");
-    (of_user && !of_overlay) || matches!(name, ACCESS_ACL | DEFAULT_ACL | CAPABILITY)
-}
 
 /// The two times of utimensat(2): modification as told, access left alone.
 pub(super) fn times((seconds, nanoseconds): (i64, u32)) -> Timestamps {

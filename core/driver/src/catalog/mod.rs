@@ -26,9 +26,9 @@ use crate::snapshot::{Labels, SnapshotKind};
 use database::{Database, Fault, Sync};
 use holder::Holder;
 use rusqlite::Connection;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Longest path of a root, in bytes.
 pub const LONGEST_ROOT: usize = 480;
@@ -61,7 +61,24 @@ pub struct Catalog {
     root: PathBuf,
     database: Database,
     holder: OnceLock<Holder>,
+    memory: Mutex<Memory>,
 }
+
+/// What this instance remembers between transactions.
+#[derive(Debug, Default)]
+struct Memory {
+    /// Parents of committed snapshots, nearest first, each itself included. They never change,
+    /// and numbers are never given twice, so that what stands here stays true.
+    chains: HashMap<SnapshotId, Vec<SnapshotId>>,
+    /// Removed snapshots of which nothing is on disk any more: their rows go with the next
+    /// intent. A row that a crash leaves is found by recovery, which finds nothing to delete.
+    finished: Vec<SnapshotId>,
+}
+
+/// Chains remembered at most.
+const CHAINS: usize = 1024;
+/// Removed snapshots whose rows wait at most.
+const FINISHED: usize = 64;
 
 impl Catalog {
     /// Opens the catalogue of `root`, or makes it in a directory that is empty or missing (its
@@ -79,6 +96,7 @@ impl Catalog {
             root: root.to_owned(),
             database: schema::open(root, options)?,
             holder: OnceLock::new(),
+            memory: Mutex::default(),
         };
         holder::sweep(root)?;
         catalog.sweep_mounts()?;
@@ -126,7 +144,11 @@ impl Catalog {
         labels: &Labels,
     ) -> Result<Draft> {
         let holder = self.holder()?;
-        self.database.write("prepare", Sync::Later, |connection| {
+        let finished = self.memory().finished.clone();
+        let draft = self.database.write("prepare", Sync::Later, |connection| {
+            for id in &finished {
+                query::forget(connection, *id)?;
+            }
             self.refuse_taken(connection, "key", key)?;
             let parent = parent
                 .map(|name| query::parent(connection, name))
@@ -143,11 +165,13 @@ impl Catalog {
                 },
             )?;
             let chain = match parent {
-                Some(parent) => query::chain(connection, parent)?,
+                Some(parent) => self.chain_of(connection, parent)?,
                 None => Vec::new(),
             };
             Ok(Draft { id, chain })
-        })
+        })?;
+        self.memory().finished.retain(|id| !finished.contains(id));
+        Ok(draft)
     }
 
     /// Makes a created snapshot true: the commit point of prepare and view.
@@ -243,7 +267,66 @@ impl Catalog {
 
     /// Forgets a removed snapshot; call it after what was on disk is gone. Idempotent.
     pub fn finish_remove(&self, id: SnapshotId) -> Result<()> {
-        self.forget(id)
+        let waiting = {
+            let mut memory = self.memory();
+            memory.finished.push(id);
+            memory.finished.len()
+        };
+        if waiting < FINISHED {
+            Ok(())
+        } else {
+            self.forget_finished()
+        }
+    }
+
+    /// Deletes the rows of what is removed and gone.
+    fn forget_finished(&self) -> Result<()> {
+        let finished = self.memory().finished.clone();
+        if finished.is_empty() {
+            return Ok(());
+        }
+        self.database
+            .write("forget snapshots", Sync::Later, |connection| {
+                for id in &finished {
+                    query::forget(connection, *id)?;
+                }
+                Ok(())
+            })?;
+        self.memory().finished.retain(|id| !finished.contains(id));
+        Ok(())
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        // What it holds is true after any panic.
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The chain of a committed snapshot, itself included.
+    fn chain_of(
+        &self,
+        connection: &Connection,
+        committed: SnapshotId,
+    ) -> Result<Vec<SnapshotId>, Fault> {
+        if let Some(chain) = self.memory().chains.get(&committed) {
+            return Ok(chain.clone());
+        }
+        let chain = query::chain(connection, committed)?;
+        let mut memory = self.memory();
+        if memory.chains.len() >= CHAINS {
+            memory.chains.clear();
+        }
+        memory.chains.insert(committed, chain.clone());
+        Ok(chain)
+    }
+
+    /// The committed snapshots that `row` stands on, nearest first.
+    pub fn parents(&self, row: &Row) -> Result<Vec<SnapshotId>> {
+        match row.parent {
+            None => Ok(Vec::new()),
+            Some(parent) => self
+                .database
+                .query("read chain", |connection| self.chain_of(connection, parent)),
+        }
     }
 
     /// The snapshot of that name, or [`ErrorKind::NotFound`].
@@ -288,6 +371,7 @@ impl Catalog {
     /// each is forgotten with [`abandon_create`](Self::abandon_create) or
     /// [`finish_remove`](Self::finish_remove).
     pub fn leftovers(&self, which: Leftovers) -> Result<Vec<Row>> {
+        self.forget_finished()?;
         let rows = self.database.query("list leftovers", |connection| {
             Ok(query::unfinished(connection)?)
         })?;
@@ -304,6 +388,7 @@ impl Catalog {
     /// The numbers of all rows in any state. Read it after scanning the disk: what was seen there
     /// and is not in it is an orphan.
     pub fn known_ids(&self) -> Result<BTreeSet<SnapshotId>> {
+        self.forget_finished()?;
         self.database.query("list ids", |connection| {
             Ok(query::ids(connection)?.into_iter().collect())
         })
@@ -355,11 +440,16 @@ impl Catalog {
     fn forget(&self, id: SnapshotId) -> Result<()> {
         self.database
             .write("forget snapshot", Sync::Later, |connection| {
-                connection
-                    .prepare_cached("DELETE FROM snapshot WHERE id = ?1 AND state <> 2")?
-                    .execute([id.0])?;
-                Ok(())
+                Ok(query::forget(connection, id)?)
             })
+    }
+}
+
+impl Drop for Catalog {
+    fn drop(&mut self) {
+        if let Err(error) = self.forget_finished() {
+            tracing::debug!(error = %error.chain(), "rows of removed snapshots left to recovery");
+        }
     }
 }
 

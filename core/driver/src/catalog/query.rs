@@ -146,6 +146,14 @@ pub(super) fn chain(connection: &Connection, first: SnapshotId) -> Result<Vec<Sn
     ))
 }
 
+/// Deletes a row that is no snapshot, if it is there.
+pub(super) fn forget(connection: &Connection, id: SnapshotId) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("DELETE FROM snapshot WHERE id = ?1 AND state <> 2")?
+        .execute([id.0])?;
+    Ok(())
+}
+
 /// Whether anything that exists or is being made stands on `id`.
 pub(super) fn a_child(connection: &Connection, id: SnapshotId) -> rusqlite::Result<Option<String>> {
     connection

@@ -41,6 +41,7 @@ pub mod limits;
 mod pax;
 pub mod read;
 mod sparse;
+mod travel;
 pub mod write;
 
 pub use entry::{Entry, EntryKind, EntryPath, Item, Metadata, TarName, Timestamp, Xattr};
@@ -48,6 +49,7 @@ pub use error::{CodecError, CodecErrorKind, EncodeError, Malformed, Rule};
 pub use event::{Event, SkipReason, Skipped, Step, Summary};
 pub use limits::Limits;
 pub use read::Decoder;
+pub use travel::{is_overlay_mark, travels};
 pub use write::{END_MARK, encode_entry, encode_item, encode_opaque, encode_whiteout, padding};
 
 /// Size of a tar block; headers and content are padded to it.

@@ -7,14 +7,12 @@ use super::entry::{Timestamp, Xattr};
 use super::error::{CodecErrorKind, Malformed, Rule, shown};
 use super::limits::Limits;
 use super::sparse::SparseKeys;
+use super::travel::{is_overlay_mark, travels};
 
 const SCHILY_XATTR: &[u8] = b"SCHILY.xattr.";
 const LIBARCHIVE_XATTR: &[u8] = b"LIBARCHIVE.xattr.";
 const ACL_ACCESS: &[u8] = b"system.posix_acl_access";
 const ACL_DEFAULT: &[u8] = b"system.posix_acl_default";
-const OVERLAY_XATTRS: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
-const KEPT_PREFIXES: [&[u8]; 2] = [b"user.", b"trusted."];
-const KEPT_NAMES: [&[u8]; 3] = [b"security.capability", ACL_ACCESS, ACL_DEFAULT];
 
 /// Which entries a PAX header speaks of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,16 +148,13 @@ impl Pax {
         if self.xattr_bytes > limits.xattrs {
             return Err(over("bytes of extended attributes", limits.xattrs));
         }
-        if OVERLAY_XATTRS.iter().any(|prefix| name.starts_with(prefix)) {
+        if is_overlay_mark(name) {
             return Err(Rule::OverlayXattr.into());
         }
         if name.contains(&0) {
             return Err(Rule::XattrName.into());
         }
-        let kept = KEPT_NAMES.contains(&name)
-            || KEPT_PREFIXES
-                .iter()
-                .any(|prefix| name.starts_with(prefix) && name != *prefix);
+        let kept = travels(name);
         self.dropped_xattrs += u64::from(!kept);
         Ok(kept)
     }

@@ -88,7 +88,7 @@ pub fn encode_entry(entry: &Entry, out: &mut Vec<u8>) -> Result<(), EncodeError>
         return Err(refuse(Rule::Nanoseconds));
     }
     for (name, _) in xattrs {
-        if name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.") {
+        if super::is_overlay_mark(name) {
             return Err(refuse(Rule::OverlayXattr));
         }
         if name.is_empty() || name.contains(&b'=') || name.contains(&0) {

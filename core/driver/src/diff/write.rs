@@ -221,7 +221,7 @@ impl Writer<'_> {
             .map_err(|errno| self.error("read the extended attributes", errno))?;
         if self.comparison.whole {
             for name in strata_sys::xattr::names(names) {
-                if xattrs::is_overlay(name.to_bytes()) {
+                if crate::changeset::is_overlay_mark(name.to_bytes()) {
                     tracing::warn!(
                         path = %self.path, attribute = %name.to_string_lossy(),
                         "an attribute of overlay file systems is left out of the changeset"

@@ -110,9 +110,14 @@ impl Remover<'_> {
             return self.unlink(&name, AtFlags::empty());
         }
         let mut reader = DirectoryReader::new();
-        self.enter(name, &mut reader)?;
+        if !self.unlink_empty(&name)? {
+            self.enter(name, &mut reader)?;
+        }
         while let Some(level) = self.open.last_mut() {
             if let Some(name) = level.subfolders.pop() {
+                if self.unlink_empty(&name)? {
+                    continue;
+                }
                 if self.open.len() < DEPTH || !self.move_up(&name)? {
                     self.enter(name, &mut reader)?;
                 }
@@ -130,6 +135,17 @@ impl Remover<'_> {
         self.open
             .last()
             .map_or(self.parent, |level| level.directory.as_fd())
+    }
+
+    /// Removes the directory `name` if it is empty, without looking into it; false if it is not, or
+    /// if anything else is in the way, which is met again on the long way.
+    fn unlink_empty(&mut self, name: &CStr) -> Result<bool, Stop> {
+        if self.left == 0 {
+            return Err(Stop::Budget);
+        }
+        let removed = rustix::fs::unlinkat(self.here(), name, AtFlags::REMOVEDIR).is_ok();
+        self.left -= u64::from(removed);
+        Ok(removed)
     }
 
     /// Opens the directory `name`, and deletes from it what is no directory.

@@ -67,7 +67,7 @@ impl Mechanism {
                 // A durable prepare syncs its row, not its directories: had anything in them been
                 // synced, so would they. What never reached the disk was still empty.
                 tracing::info!(id = %row.id, "making an active snapshot's directories again");
-                let chain = self.lowers(&row)?;
+                let chain = self.catalog.parents(&row)?;
                 self.make_directories(&Draft { id: row.id, chain }, SnapshotKind::Active)?;
             }
         }
@@ -122,18 +122,10 @@ impl Mechanism {
         Ok(attributes::set_root(&upper, parent.as_deref())?)
     }
 
-    /// The committed layers below, top first.
-    fn lowers(&self, row: &Row) -> Result<Vec<SnapshotId>> {
-        match &row.parent_name {
-            Some(parent) => self.catalog.chain(parent),
-            None => Ok(Vec::new()),
-        }
-    }
-
     /// The plan that shows `key`.
     pub(crate) fn mounts(&self, key: &SnapshotName) -> Result<MountPlan> {
         let row = self.catalog.get(key)?;
-        let lowers = self.lowers(&row)?;
+        let lowers = self.catalog.parents(&row)?;
         let upper = match row.kind {
             SnapshotKind::Active => Some(row.id),
             SnapshotKind::View => None,

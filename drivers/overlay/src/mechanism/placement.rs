@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use strata_driver::apply::{Below, DirectoryAttributes, Placement};
 use strata_driver::catalog::SnapshotId;
+use strata_driver::changeset::travels;
 use strata_driver::mount::Detached;
 use strata_driver::{Error, Result, SnapshotName};
 use strata_sys::{dir::DirectoryReader, xattr};
@@ -20,15 +21,6 @@ pub(super) const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
-
-/// Attributes that a layer carries; overlay's own do not travel.
-fn travels(name: &[u8]) -> bool {
-    let kept = name.starts_with(b"user.")
-        || name.starts_with(b"trusted.")
-        || name == b"security.capability"
-        || name.starts_with(b"system.posix_acl_");
-    kept && !name.starts_with(b"trusted.overlay.") && !name.starts_with(b"user.overlay.")
-}
 
 /// Applies into an upper directory.
 ///

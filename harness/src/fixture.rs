@@ -8,9 +8,11 @@ use anyhow::{Context as _, Result, bail};
 use rustix::mount::{MountFlags, UnmountFlags};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU32, Ordering};
+use strata_driver::Bytes;
+use strata_driver::backing::{BackingSpec, LoopFileSystem};
+use strata_sys::loopdev::{self, LoopDevice};
 
 /// What names of our temporary directories begin with.
 pub const MARK: &str = "strata-test-";
@@ -48,12 +50,13 @@ impl FileSystemKind {
         }
     }
 
-    /// The program that makes it; none where no image is needed.
+    /// The program that makes it and its arguments; none where no image is needed. Blocks are
+    /// not discarded: the image is sparse from the start.
     fn maker(self) -> Option<(&'static str, &'static [&'static str])> {
         match self {
-            Self::Ext4 => Some(("mkfs.ext4", &["-q", "-F", "-E", "nodiscard"])),
-            Self::Xfs => Some(("mkfs.xfs", &["-q", "-f", "-K"])),
-            Self::Btrfs => Some(("mkfs.btrfs", &["-q", "-f", "-K"])),
+            Self::Ext4 => Some(("mkfs.ext4", &["-E", "nodiscard"])),
+            Self::Xfs => Some(("mkfs.xfs", &["-K"])),
+            Self::Btrfs => Some(("mkfs.btrfs", &["-K"])),
             Self::Tmpfs => None,
         }
     }
@@ -100,12 +103,19 @@ fn program(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
+/// What stands behind a fixture's directory.
+#[derive(Debug)]
+enum Made {
+    Nothing,
+    Memory(MountPoint),
+    Image(LoopFileSystem),
+}
+
 /// A directory for drivers to work in; gone, with everything below it, when dropped.
 #[derive(Debug)]
 pub struct Fixture {
-    // In order of dropping: the mount before the device, the device before its file.
-    mount: Option<MountPoint>,
-    device: Option<LoopDevice>,
+    // Dropped before the directory that holds all of it.
+    made: Made,
     kind: Option<FileSystemKind>,
     path: PathBuf,
     scratch: Scratch,
@@ -123,8 +133,7 @@ impl Fixture {
         let path = scratch.path.join("d");
         fs_err::create_dir(&path)?;
         Ok(Self {
-            mount: None,
-            device: None,
+            made: Made::Nothing,
             kind: None,
             path,
             scratch,
@@ -141,35 +150,25 @@ impl Fixture {
         let scratch = Scratch::new(place)?;
         let path = scratch.path.join("d");
         fs_err::create_dir(&path)?;
-        let (source, device) = match kind.maker() {
-            None => (PathBuf::from("tmpfs"), None),
-            Some((maker, arguments)) => {
-                let image = scratch.path.join("image");
-                fs_err::File::create(&image)?.set_len(size)?;
-                run(
-                    Command::new(program(maker).with_context(|| format!("needs `{maker}`"))?)
-                        .args(arguments)
-                        .arg(&image),
-                )?;
-                let device = LoopDevice::attach(&image)?;
-                (device.path.clone(), Some(device))
+        let made = match kind.maker() {
+            None => Made::Memory(MountPoint::of_memory(&path, size)?),
+            Some((_, arguments)) => {
+                let spec = BackingSpec::new(scratch.path.join("image"), kind.as_str(), &path)
+                    .with_size(Bytes(size))
+                    .with_mkfs_arguments(arguments.iter().copied());
+                Made::Image(LoopFileSystem::take(&spec)?)
             }
         };
-        let data = match kind {
-            FileSystemKind::Tmpfs => format!("size={size}"),
-            _ => String::new(),
-        };
-        let mount = MountPoint::new(&source, &path, kind, &data)?;
-        if kind == FileSystemKind::Ext4 {
-            require_journal(&source)?;
-        }
-        Ok(Self {
-            mount: Some(mount),
-            device,
+        let fixture = Self {
+            made,
             kind: Some(kind),
             path,
             scratch,
-        })
+        };
+        if kind == FileSystemKind::Ext4 {
+            require_journal(fixture.device().context("an image without a device")?)?;
+        }
+        Ok(fixture)
     }
 
     /// Where to work.
@@ -189,7 +188,10 @@ impl Fixture {
 
     /// The block device below; none for a plain directory.
     pub fn device(&self) -> Option<&Path> {
-        self.device.as_ref().map(|device| device.path.as_path())
+        match &self.made {
+            Made::Image(image) => Some(image.device()),
+            Made::Memory(_) | Made::Nothing => None,
+        }
     }
 
     /// The file system under [`Fixture::path`], as the kernel names it.
@@ -215,14 +217,12 @@ impl Fixture {
     }
 
     /// Takes everything away and says whether that worked.
-    pub fn close(mut self) -> Result<()> {
-        if let Some(mount) = self.mount.take() {
-            mount.unmount()?;
+    pub fn close(self) -> Result<()> {
+        match self.made {
+            Made::Image(image) => Ok(image.release()?),
+            Made::Memory(mount) => mount.unmount(),
+            Made::Nothing => Ok(()),
         }
-        if let Some(device) = self.device.take() {
-            device.detach()?;
-        }
-        Ok(())
     }
 }
 
@@ -342,9 +342,14 @@ fn remove_all(path: &Path) -> Result<()> {
         rustix::mount::unmount(&target, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
             .with_context(|| format!("unmount `{}`", target.display()))?;
     }
-    for (device, file) in attached_loops()? {
+    for (device, file) in loopdev::attached()? {
         if file.starts_with(path) {
-            run(Command::new("losetup").arg("-d").arg(device))?;
+            match LoopDevice::adopt(&device) {
+                Ok(device) => device.detach()?,
+                // It goes by itself with its last user, so maybe between the two calls.
+                Err(error) if error.is(rustix::io::Errno::NXIO) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
     fs_err::remove_dir_all(path)?;
@@ -376,23 +381,6 @@ fn unescape(field: &str) -> PathBuf {
     std::ffi::OsString::from_vec(bytes).into()
 }
 
-/// Attached loop devices and their files.
-pub(crate) fn attached_loops() -> Result<Vec<(PathBuf, PathBuf)>> {
-    let mut found = Vec::new();
-    for entry in fs_err::read_dir("/sys/block")? {
-        let entry = entry?;
-        let file = entry.path().join("loop/backing_file");
-        // Gone between listing and reading is detached.
-        if let Ok(text) = fs_err::read_to_string(file) {
-            found.push((
-                Path::new("/dev").join(entry.file_name()),
-                text.trim_end().into(),
-            ));
-        }
-    }
-    Ok(found)
-}
-
 #[derive(Debug)]
 struct MountPoint {
     target: PathBuf,
@@ -400,16 +388,16 @@ struct MountPoint {
 }
 
 impl MountPoint {
-    fn new(source: &Path, target: &Path, kind: FileSystemKind, data: &str) -> Result<Self> {
-        let data = std::ffi::CString::new(data)?;
+    fn of_memory(target: &Path, size: u64) -> Result<Self> {
+        let data = std::ffi::CString::new(format!("size={size}"))?;
         rustix::mount::mount(
-            source,
+            "tmpfs",
             target,
-            kind.as_str(),
+            "tmpfs",
             MountFlags::empty(),
             data.as_c_str(),
         )
-        .with_context(|| format!("mount {kind} on `{}`", target.display()))?;
+        .with_context(|| format!("mount tmpfs on `{}`", target.display()))?;
         Ok(Self {
             target: target.to_owned(),
             live: true,
@@ -431,52 +419,6 @@ impl Drop for MountPoint {
             tracing::warn!(mount = %self.target.display(), %error, "mount left behind");
         }
     }
-}
-
-#[derive(Debug)]
-struct LoopDevice {
-    path: PathBuf,
-    live: bool,
-}
-
-impl LoopDevice {
-    fn attach(image: &Path) -> Result<Self> {
-        let mut command = Command::new("losetup");
-        let output = run(command
-            .args(["--find", "--show", "--direct-io=on"])
-            .arg(image))?;
-        Ok(Self {
-            path: PathBuf::from(output.trim()),
-            live: true,
-        })
-    }
-
-    fn detach(mut self) -> Result<()> {
-        self.live = false;
-        run(Command::new("losetup").arg("-d").arg(&self.path)).map(drop)
-    }
-}
-
-impl Drop for LoopDevice {
-    fn drop(&mut self) {
-        if self.live
-            && let Err(error) = run(Command::new("losetup").arg("-d").arg(&self.path))
-        {
-            tracing::warn!(device = %self.path.display(), %error, "loop device left behind");
-        }
-    }
-}
-
-fn run(command: &mut Command) -> Result<String> {
-    let output = command
-        .env("LC_ALL", "C")
-        .output()
-        .with_context(|| format!("run {}", command.get_program().display()))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("{command:?}: {}: {}", output.status, said.trim())
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 #[cfg(test)]
@@ -532,7 +474,7 @@ mod tests {
             assert!(!scratch.exists());
             assert!(mounts_below(&scratch).unwrap().is_empty());
             assert!(
-                !attached_loops()
+                !loopdev::attached()
                     .unwrap()
                     .iter()
                     .any(|(_, file)| file.starts_with(&scratch))

@@ -1,7 +1,7 @@
 //! What must be the same before and after a case: mounts, loop devices, processes, descriptors
 //! and files that are ours.
 
-use crate::fixture::{attached_loops, mounts_below};
+use crate::fixture::mounts_below;
 use anyhow::{Result, bail};
 use std::collections::BTreeSet;
 use std::os::fd::AsRawFd as _;
@@ -21,7 +21,7 @@ impl Belongings {
         for target in mounts_below(place)? {
             items.insert(format!("mount {}", target.display()));
         }
-        for (device, file) in attached_loops()? {
+        for (device, file) in strata_sys::loopdev::attached()? {
             if file.starts_with(place) {
                 items.insert(format!(
                     "loop device {} of {}",

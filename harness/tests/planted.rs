@@ -8,9 +8,12 @@
 mod faulty;
 
 use faulty::{Fault, FaultyFactory};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use strata_harness::conformance::{Options, Place, Progress, run};
 use strata_harness::fixture::FileSystemKind;
+
+/// One run at a time: each looks at what this process holds before and after a case.
+static TURN: Mutex<()> = Mutex::new(());
 
 /// Names of the cases that fail with `fault`, among those whose name holds `filter`.
 fn failing(fault: Fault, filter: &str) -> Option<Vec<&'static str>> {
@@ -22,7 +25,9 @@ fn failing(fault: Fault, filter: &str) -> Option<Vec<&'static str>> {
     options.filter = Some(filter.to_owned());
     options.progress = Progress::Quiet;
     options.place = Place::FileSystem(FileSystemKind::Ext4);
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let summary = run(&[Arc::new(FaultyFactory { fault })], &options).unwrap();
+    drop(turn);
     Some(summary.drivers[0].failed())
 }
 
@@ -91,6 +96,7 @@ fn required_driver_that_is_not_there_is_a_failure() {
     options.require = vec!["another".into()];
     options.progress = Progress::Quiet;
     let summary = run(&[Arc::new(FaultyFactory { fault: Fault::None })], &options).unwrap();
+    drop(turn);
     assert_eq!(summary.counts().failed, 1, "{summary:?}");
 }
 

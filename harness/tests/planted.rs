@@ -95,6 +95,7 @@ fn required_driver_that_is_not_there_is_a_failure() {
     options.filter = Some("no such case".into());
     options.require = vec!["another".into()];
     options.progress = Progress::Quiet;
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let summary = run(&[Arc::new(FaultyFactory { fault: Fault::None })], &options).unwrap();
     drop(turn);
     assert_eq!(summary.counts().failed, 1, "{summary:?}");

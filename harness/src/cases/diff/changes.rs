@@ -152,7 +152,8 @@ pub(crate) const HIDDEN_CHANGE_IS_FOUND: Case = Case {
 pub(crate) const EVERY_ATTRIBUTE_IS_A_CHANGE: Case = Case {
     name: "every_attribute_is_a_change",
     group: Group::Diff,
-    needs: &[],
+    // The list names a user.
+    needs: &[Capability::Ownership],
     run: |context| {
         let base = context.layer(None, |dir| {
             for name in ["mode", "time", "nanosecond", "xattr", "acl", "same"] {

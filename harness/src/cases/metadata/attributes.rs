@@ -71,7 +71,8 @@ pub(crate) const TRUSTED_XATTRS_ARE_KEPT: Case = Case {
 pub(crate) const ACCESS_LISTS_ARE_KEPT: Case = Case {
     name: "access_lists_are_kept",
     group: Group::Metadata,
-    needs: &[],
+    // The list names a user.
+    needs: &[Capability::Ownership],
     run: |context| {
         let stack = build(
             context,
@@ -302,13 +303,34 @@ pub(crate) const EVERYTHING_IS_KEPT: Case = Case {
     },
 };
 
+/// The largest id that `user_namespaces(7)` maps for this process.
+fn largest_id(map: &str) -> Result<u32> {
+    let text = fs_err::read_to_string(format!("/proc/self/{map}"))?;
+    let mut most = 0;
+    for line in text.lines() {
+        let mut fields = line.split_whitespace().map(str::parse::<u32>);
+        if let (Some(Ok(inside)), Some(Ok(_)), Some(Ok(length))) =
+            (fields.next(), fields.next(), fields.next())
+        {
+            most = most.max(inside.saturating_add(length.saturating_sub(1)));
+        }
+    }
+    Ok(most)
+}
+
 pub(crate) const LARGE_IDS_ARE_KEPT: Case = Case {
     name: "large_ids_are_kept",
     group: Group::Metadata,
     needs: &[Capability::Ownership],
     run: |context| {
-        // Beyond an octal field of seven digits, and beyond 31 bits.
-        let ids = [2_097_151, 2_097_152, 2_147_483_648, 4_294_967_294];
+        // To and beyond an octal field of seven digits, and beyond 31 bits, as far as this
+        // process's user namespace has such ids.
+        let most = [largest_id("uid_map")?, largest_id("gid_map")?];
+        let ids = [65_535, 2_097_151, 2_097_152, 2_147_483_648, 4_294_967_294];
+        let ids: Vec<u32> = ids
+            .into_iter()
+            .filter(|id| most.iter().all(|most| id <= most))
+            .collect();
         let base = context.layer(None, |dir| {
             ids.iter().try_for_each(|id| {
                 let name = id.to_string();

@@ -59,7 +59,18 @@ impl FsContext {
     ///
     /// `ENODEV` when the kernel has no such type, `EPERM` without `CAP_SYS_ADMIN`.
     pub fn open(fstype: &str) -> Result<Self> {
-        let log = KernelLog::end();
+        Self::open_with(fstype, None)
+    }
+
+    /// The same, with an eye on the kernel's own log: overlay gives some of its reasons only there.
+    ///
+    /// Finding the log's end costs as much as a mount once the log is long, so this is for doing
+    /// again what failed without a reason.
+    pub fn open_explaining(fstype: &str) -> Result<Self> {
+        Self::open_with(fstype, KernelLog::end())
+    }
+
+    fn open_with(fstype: &str, log: Option<KernelLog>) -> Result<Self> {
         let fd =
             rustix::mount::fsopen(fstype, FsOpenFlags::FSOPEN_CLOEXEC).on("fsopen", || fstype)?;
         Ok(Self {
@@ -332,15 +343,16 @@ pub fn mount_classic(mount: &MountClassic<'_>) -> Result<()> {
     }
     let data = CString::new(mount.data.as_bytes())
         .map_err(|error| SysError::refused("mount", subject(), error.to_string()))?;
+    let mount_it = || {
+        let (source, target) = (mount.source, mount.target);
+        rustix::mount::mount(source, target, mount.fstype, mount.flags, data.as_c_str())
+    };
+    if mount_it().is_ok() {
+        return Ok(());
+    }
+    // Again, with an eye on the kernel's log, whose end is dear to find.
     let log = KernelLog::end();
-    rustix::mount::mount(
-        mount.source,
-        mount.target,
-        mount.fstype,
-        mount.flags,
-        data.as_c_str(),
-    )
-    .map_err(|errno| {
+    mount_it().map_err(|errno| {
         SysError::new("mount", errno, subject()).with_kernel(told(log.as_ref(), mount.fstype))
     })
 }

@@ -240,7 +240,7 @@ fn loop_devices_attached_at_once_are_different() {
 #[test]
 fn wrong_overlay_options_show_the_kernels_text() {
     mounting(|_| {
-        let context = FsContext::open("overlay").unwrap();
+        let context = FsContext::open_explaining("overlay").unwrap();
         let error = context.set_string("no_such_option", "1").unwrap_err();
         assert_eq!(error.subject, "no_such_option=1");
         let text = error.kernel.as_deref().unwrap();

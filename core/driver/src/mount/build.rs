@@ -179,16 +179,20 @@ fn build(step: &MountStep) -> Result<DetachedMount> {
     let built = if step.fs_type == BIND {
         DetachedMount::bind(&step.source, attributes)
     } else {
-        configure(step).and_then(|context| {
+        let make = |open: fn(&str) -> Result<FsContext, SysError>| {
+            let context = configure(step, open(&step.fs_type)?)?;
             context.create()?;
             context.mount(attributes)
-        })
+        };
+        match make(FsContext::open) {
+            Err(error) if error.kernel.is_none() => make(FsContext::open_explaining),
+            other => other,
+        }
     };
     built.map_err(|error| failed(step, error))
 }
 
-fn configure(step: &MountStep) -> Result<FsContext, SysError> {
-    let context = FsContext::open(&step.fs_type)?;
+fn configure(step: &MountStep, context: FsContext) -> Result<FsContext, SysError> {
     if !step.source.as_os_str().is_empty() {
         set(&context, "source", &step.source)?;
     }

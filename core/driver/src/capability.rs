@@ -13,7 +13,8 @@ pub enum Capability {
     NativeDiff,
     /// `PrepareOptions::size_limit` is enforced.
     Quota,
-    /// Copies share their blocks with the original.
+    /// Copies share their blocks with the original: of a layer, or of a file when it is first
+    /// written.
     ReflinkCopy,
     /// `CommitOptions::late_parent`: an active snapshot prepared without a parent gets one when
     /// it is committed.

@@ -1,7 +1,7 @@
 //! Recovery and reclaiming for drivers that keep a directory per snapshot.
 
 use crate::catalog::{Catalog, Leftovers, SnapshotId};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::tree::{self, Budget, Removal};
 use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeSet;
@@ -55,6 +55,28 @@ pub fn remove_now(catalog: &Catalog, directory: &Path, id: SnapshotId) -> Result
         Removal::Complete => catalog.finish_remove(id),
         Removal::Left => Ok(()),
     }
+}
+
+/// Called with the failure of an apply: if the disk is full, gives space back at once by emptying
+/// the directory `name` of the snapshot, which is good for removal only. Without this the catalogue,
+/// on the same disk, would have no room to record the removal.
+pub fn after_failed_apply(error: Error, snapshot: &Path, name: &str) -> Error {
+    if error.kind() != ErrorKind::NoSpace {
+        return error;
+    }
+    match empty(snapshot, name) {
+        Ok(()) => error,
+        Err(rollback) => error.with_rollback(rollback),
+    }
+}
+
+fn empty(snapshot: &Path, name: &str) -> Result<()> {
+    let home = open(snapshot)?;
+    tree::remove(home.as_fd(), name.as_bytes(), Budget::Unlimited).map(drop)?;
+    // btrfs gives freed space back with the next transaction only.
+    let synced = rustix::fs::syncfs(&home);
+    let made = synced.and_then(|()| rustix::fs::mkdirat(&home, name, Mode::RWXU));
+    made.map_err(|errno| Error::io("apply", errno.into()).with("path", snapshot.display()))
 }
 
 /// Deletes all of a snapshot's directory, for a creation that failed.

@@ -16,7 +16,8 @@ use strata_driver::{
     Applied, ApplyOptions, Availability, Capabilities, Change, ChangesetSource, CommitOptions,
     Counters, DiffOptions, DiffSink, DiffStream, DriverFactory, DriverInfo, DriverName, Error,
     ErrorKind, Host, Labels, MountPlan, OpenOptions, OptionSpec, PrepareOptions, Reclaimed, Result,
-    SnapshotInfo, SnapshotKind, SnapshotName, StorageDriver, Usage, blocking, guard, tree,
+    SnapshotInfo, SnapshotKind, SnapshotName, StorageDriver, Usage, blocking, guard, recovery,
+    tree,
 };
 
 /// Kernel overlay.
@@ -266,7 +267,8 @@ impl StorageDriver for Overlay {
                 root: root.as_fd(),
                 placement: &mut placement,
             };
-            let applied = apply(target, changeset.into_read(), &options)?;
+            let applied = apply(target, changeset.into_read(), &options)
+                .map_err(|error| recovery::after_failed_apply(error, &home, "fs"))?;
             placement.finish()?;
             applying.finish()?;
             Ok(applied)

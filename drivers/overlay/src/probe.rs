@@ -42,12 +42,6 @@ pub(crate) fn capabilities(
     let scratch = probe::Scratch::beside(root)?;
     let mut capabilities = Capabilities::default();
     probe::directory(&scratch, &mut capabilities);
-    // Copy-up clones where it can, but a layer is never copied as a whole.
-    capabilities.set.remove(&Capability::ReflinkCopy);
-    capabilities.note(
-        Capability::ReflinkCopy,
-        Err("overlay copies no layers".into()),
-    );
     try_mount(scratch.path(), namespace(host)).map_err(|reason| {
         let backing = Host::file_system_of(root).unwrap_or_else(|_| "?".into());
         Unavailable::new(

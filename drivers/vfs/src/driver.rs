@@ -15,7 +15,8 @@ use strata_driver::{
     Applied, ApplyOptions, Availability, Capabilities, Change, ChangesetSource, CommitOptions,
     Counters, DiffOptions, DiffSink, DiffStream, DriverFactory, DriverInfo, DriverName, Error,
     ErrorKind, Host, Labels, MountPlan, OpenOptions, OptionSpec, PrepareOptions, Reclaimed, Result,
-    SnapshotInfo, SnapshotKind, SnapshotName, StorageDriver, Usage, blocking, guard, tree,
+    SnapshotInfo, SnapshotKind, SnapshotName, StorageDriver, Usage, blocking, guard, recovery,
+    tree,
 };
 
 /// A full copy per layer.
@@ -251,7 +252,8 @@ impl StorageDriver for Vfs {
                 root: root.as_fd(),
                 placement: &mut placement,
             };
-            let applied = apply(target, changeset.into_read(), &options)?;
+            let applied = apply(target, changeset.into_read(), &options)
+                .map_err(|error| recovery::after_failed_apply(error, &home, "fs"))?;
             applying.finish()?;
             Ok(applied)
         })

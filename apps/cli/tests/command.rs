@@ -1,0 +1,251 @@
+//! The command as a person meets it: what it prints, what it refuses, and with which exit code.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+struct Strata {
+    root: tempfile::TempDir,
+}
+
+impl Strata {
+    fn new() -> Self {
+        Self {
+            root: tempfile::tempdir_in(place()).unwrap(),
+        }
+    }
+
+    fn root(&self) -> std::path::PathBuf {
+        self.root.path().join("root")
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_strata"))
+            .arg("--root")
+            .arg(self.root())
+            .args(arguments)
+            .env_remove("STRATA_CONFIG")
+            .env_remove("STRATA_DRIVER")
+            .env_remove("STRATA_ROOT")
+            .env_remove("STRATA_DURABILITY")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    fn snapshot(&self, driver: &str, arguments: &[&str]) -> Output {
+        let mut all = vec!["--driver", driver, "snapshot"];
+        all.extend(arguments);
+        self.run(&all)
+    }
+
+    #[track_caller]
+    fn good(&self, driver: &str, arguments: &[&str]) -> serde_json::Value {
+        let output = self.snapshot(driver, arguments);
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            stderr(&output)
+        );
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    #[track_caller]
+    fn refused(&self, driver: &str, arguments: &[&str], says: &str) {
+        let output = self.snapshot(driver, arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let text = stderr(&output);
+        let first = text.lines().next().unwrap_or_default();
+        assert!(
+            first.starts_with("error: ") && first.contains(says),
+            "{arguments:?}: {text}"
+        );
+        assert!(
+            output.stdout.is_empty(),
+            "{arguments:?} printed something as well"
+        );
+    }
+}
+
+fn place() -> std::path::PathBuf {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() {
+        memory.to_owned()
+    } else {
+        std::env::temp_dir()
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn is_root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("skipped: needs root");
+    }
+    root
+}
+
+#[test]
+fn unknown_things_are_refused_with_what_there_is() {
+    let strata = Strata::new();
+    let output = strata.run(&["--driver", "ovrlay", "snapshot", "ls"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("hint: known drivers: overlay, vfs"),
+        "{}",
+        stderr(&output)
+    );
+    for (arguments, says) in [
+        (
+            &["--durability", "eternal", "config", "show"][..],
+            "no durability class `eternal`",
+        ),
+        (
+            &["--option", "index=on", "config", "show"],
+            "`--option` needs `--driver`",
+        ),
+        (
+            &["--config", "/no/such/file", "config", "show"],
+            "cannot be read",
+        ),
+        (&["bench", "--cell", "overlay"], "is no cell"),
+        (&["bench", "--cell", "nosuch:ext4"], "no such driver"),
+        (&["bench", "--blocks", "3"], "too few"),
+        (&["bench", "--profile", "huge"], "no profile `huge`"),
+        (&["bench", "--rootfs", "/no/such/tar"], "cannot be read"),
+    ] {
+        let output = strata.run(arguments);
+        assert_ne!(output.status.code(), Some(0), "{arguments:?}");
+        assert!(
+            stderr(&output).contains(says),
+            "{arguments:?}: {}",
+            stderr(&output)
+        );
+    }
+    assert!(
+        !strata.root().exists(),
+        "something was made for a refused command"
+    );
+}
+
+#[test]
+fn configuration_tells_where_each_value_came_from() {
+    let strata = Strata::new();
+    let file = strata.root.path().join("config.yaml");
+    fs_err::write(&file, "driver: vfs\ndrivers:\n  vfs:\n    threads: 3\n").unwrap();
+    let output = strata.run(&["--config", file.to_str().unwrap(), "config", "show"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        text.contains("root: ") && text.contains("# flag --root"),
+        "{text}"
+    );
+    assert!(text.contains("driver: vfs  # file "), "{text}");
+    assert!(text.contains("drivers.vfs.threads: 3  # file "), "{text}");
+    assert!(
+        text.contains("drivers.vfs.reflink: auto  # default"),
+        "{text}"
+    );
+    fs_err::write(&file, "driver: vfs\nderivers: {}\n").unwrap();
+    let output = strata.run(&["--config", file.to_str().unwrap(), "config", "show"]);
+    assert!(stderr(&output).contains("derivers") && stderr(&output).contains("line 2"));
+}
+
+#[test]
+fn a_layer_goes_once_around() {
+    if !is_root() {
+        return;
+    }
+    for driver in ["vfs", "overlay"] {
+        let strata = Strata::new();
+        let target = strata.root.path().join("target");
+        fs_err::create_dir(&target).unwrap();
+        let target = target.to_str().unwrap();
+        strata.good(driver, &["prepare", "work", "--label", "a=b"]);
+        strata.good(driver, &["mount", "work", target]);
+        fs_err::write(Path::new(target).join("file"), "content").unwrap();
+        strata.refused(driver, &["commit", "work", "base"], "in use");
+        strata.refused(driver, &["rm", "work"], "in use");
+        strata.good(driver, &["unmount", target]);
+        assert!(!Path::new(target).join("file").exists());
+        strata.good(driver, &["commit", "work", "base"]);
+        strata.refused(driver, &["commit", "work", "other"], "not found");
+        strata.good(driver, &["prepare", "child", "--parent", "base"]);
+        strata.refused(driver, &["rm", "base"], "in use");
+        let changes = strata.good(driver, &["changes", "base"]);
+        assert_eq!(changes[0]["path"], "file");
+        let layer = strata.root.path().join("layer.tar");
+        let written = strata.snapshot(
+            driver,
+            &["diff", "base", "--output", layer.to_str().unwrap()],
+        );
+        assert!(written.status.success(), "{}", stderr(&written));
+        strata.good(driver, &["prepare", "copy"]);
+        let applied = strata.good(driver, &["apply", "copy", layer.to_str().unwrap()]);
+        assert!(applied["diff_id"].as_str().unwrap().starts_with("sha256:"));
+        let names: Vec<_> = strata
+            .good(driver, &["ls"])
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| row["name"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(names, ["base", "child", "copy"]);
+        for name in ["child", "copy", "base"] {
+            strata.good(driver, &["rm", name]);
+        }
+    }
+}
+
+#[test]
+fn bad_names_and_states_are_one_clear_error() {
+    if !is_root() {
+        return;
+    }
+    let strata = Strata::new();
+    strata.good("vfs", &["prepare", "active"]);
+    let long = "x".repeat(256);
+    for (name, says) in [
+        ("", "empty"),
+        ("..", "`.` or `..`"),
+        ("a/b", "`/` in a name"),
+        ("a\nb", "control character"),
+        (long.as_str(), "longer than 255 bytes"),
+    ] {
+        strata.refused("vfs", &["prepare", name], says);
+    }
+    strata.refused("vfs", &["prepare", "active"], "already exists");
+    strata.refused(
+        "vfs",
+        &["prepare", "child", "--parent", "active"],
+        "wrong state",
+    );
+    strata.refused(
+        "vfs",
+        &["prepare", "child", "--parent", "nobody"],
+        "not found",
+    );
+    strata.refused(
+        "vfs",
+        &["prepare", "small", "--size-limit", "1000"],
+        "not supported",
+    );
+    strata.refused("vfs", &["stat", "nobody"], "not found");
+    strata.refused("overlay", &["ls"], "belongs to driver `vfs`");
+    let junk = strata.root.path().join("junk.tar");
+    fs_err::write(&junk, vec![b'x'; 2000]).unwrap();
+    strata.refused(
+        "vfs",
+        &["apply", "active", junk.to_str().unwrap()],
+        "refused",
+    );
+    strata.refused("vfs", &["commit", "active", "layer"], "half a layer");
+    let rows = strata.good("vfs", &["ls"]);
+    assert_eq!(
+        rows.as_array().unwrap().len(),
+        1,
+        "something half made stays: {rows}"
+    );
+    strata.good("vfs", &["rm", "active"]);
+}

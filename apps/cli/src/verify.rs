@@ -12,7 +12,7 @@ use strata_driver::{DriverFactory, Registry};
 use strata_harness::conformance::{self, Options, Place, Progress};
 use strata_harness::fixture::{FileSystemKind, Fixture};
 use strata_harness::seed::Seed;
-use strata_sys::namespace::{IdMap, IdMaps, spawn_in_user_namespace};
+use strata_sys::namespace::{IdMap, IdMaps, is_chrooted, spawn_in_user_namespace};
 
 /// Ids that a user namespace gets when root makes it: a range of the usual size, away from
 /// those of people.
@@ -118,6 +118,9 @@ fn selected(
 /// Runs the suite in a child that is root of a user namespace only.
 fn rootless(flags: &VerifyFlags, settings: &Settings) -> anyhow::Result<ExitCode> {
     let root = rustix::process::geteuid().is_root();
+    if is_chrooted() {
+        bail!("the kernel makes no user namespace in a chroot; run this outside of it");
+    }
     // The file system is made out here: a user namespace has no loop devices.
     let fixture = match (&flags.directory, root) {
         (Some(directory), _) => Fixture::directory_in(directory)?,

@@ -1,5 +1,7 @@
 //! The command as a person meets it: what it prints, what it refuses, and with which exit code.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 

@@ -121,6 +121,10 @@ mod tests {
 
     #[test]
     fn the_root_is_in_the_table() {
+        if crate::namespace::is_chrooted() {
+            eprintln!("skipped: the root of a chroot is no mount");
+            return;
+        }
         let all = mounts().unwrap();
         assert!(all.iter().any(|mount| mount.mount_point.as_os_str() == "/"));
     }

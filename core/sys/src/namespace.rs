@@ -9,6 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::Signal;
 use rustix::thread::UnshareFlags;
@@ -28,7 +29,44 @@ pub fn unshare_mounts() -> Result<()> {
         UnshareFlags::NEWNS | UnshareFlags::FS,
         "unshare(CLONE_NEWNS)",
     )?;
-    set_private_propagation(Path::new("/"))
+    match set_private_propagation(Path::new("/")) {
+        Err(error) if error.is(Errno::INVAL) => set_private_above_root(),
+        other => other,
+    }
+}
+
+/// For a root that is no mount point, as in a chroot: steps out to the namespace's own root,
+/// makes everything private from there, and comes back.
+fn set_private_above_root() -> Result<()> {
+    let open = |path: &str, flags: OFlags| {
+        rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty()).on("open", || path)
+    };
+    let root = open("/", OFlags::PATH | OFlags::DIRECTORY)?;
+    let home = open(".", OFlags::PATH | OFlags::DIRECTORY)?;
+    let namespace = open("/proc/thread-self/ns/mnt", OFlags::RDONLY)?;
+    // setns(2): entering a mount namespace, even one's own, moves root and working directory to
+    // that namespace's root.
+    rustix::thread::move_into_link_name_space(
+        namespace.as_fd(),
+        Some(rustix::thread::LinkNameSpaceType::Mount),
+    )
+    .on("setns", || "the thread's own mount namespace")?;
+    let private = set_private_propagation(Path::new("/"));
+    rustix::process::fchdir(&root).on("fchdir", || "the root before")?;
+    rustix::process::chroot(".").on("chroot", || "the root before")?;
+    rustix::process::fchdir(&home).on("fchdir", || "the working directory before")?;
+    private
+}
+
+/// Whether `/` is no mount point: then this process lives in a chroot, and the kernel lets nobody
+/// make a user namespace (`EPERM`, `user_namespaces(7)`).
+pub fn is_chrooted() -> bool {
+    let mask = rustix::fs::StatxFlags::BASIC_STATS;
+    crate::file::statx(rustix::fs::CWD, "/", mask).is_ok_and(|stat| {
+        !stat
+            .attributes
+            .contains(rustix::fs::StatxAttributes::MOUNT_ROOT)
+    })
 }
 
 fn unshare(flags: UnshareFlags, step: &'static str) -> Result<()> {

@@ -175,7 +175,12 @@ fn statx_agrees_with_stat_and_follows_nothing() {
     let null = statx(rustix::fs::CWD, "/dev/null", mask).unwrap();
     assert_eq!((null.rdev_major, null.rdev_minor), (1, 3));
     let root = statx(rustix::fs::CWD, "/", mask).unwrap();
-    assert!(root.attributes.contains(StatxAttributes::MOUNT_ROOT));
+    assert_eq!(
+        root.attributes.contains(StatxAttributes::MOUNT_ROOT),
+        !strata_sys::namespace::is_chrooted()
+    );
+    let table = statx(rustix::fs::CWD, "/proc", mask).unwrap();
+    assert!(table.attributes.contains(StatxAttributes::MOUNT_ROOT));
     let missing = statx(&fd, "missing", mask).unwrap_err();
     assert!(
         missing.is(Errno::NOENT) && missing.subject.ends_with("/missing"),

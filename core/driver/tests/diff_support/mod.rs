@@ -394,13 +394,13 @@ impl Edits<'_> {
 fn attempt(_: rustix::io::Result<()>) {}
 
 pub fn attributes(path: &Path) -> Vec<(CString, Vec<u8>)> {
-    let mut list = Vec::with_capacity(4096);
+    let mut list = Vec::with_capacity(65_536);
     rustix::fs::llistxattr(path, rustix::buffer::spare_capacity(&mut list)).unwrap();
     let mut attributes: Vec<_> = list
         .split_inclusive(|byte| *byte == 0)
         .map(|name| {
             let name = CString::from_vec_with_nul(name.to_vec()).unwrap();
-            let mut value = Vec::with_capacity(4096);
+            let mut value = Vec::with_capacity(65_536);
             let room = rustix::buffer::spare_capacity(&mut value);
             rustix::fs::lgetxattr(path, &*name, room).unwrap();
             (name, value)

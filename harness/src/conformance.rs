@@ -38,6 +38,8 @@ pub enum Progress {
     Lines,
     /// Failures and the summary only.
     Quiet,
+    /// Nothing; the caller reads the [`Summary`].
+    Silent,
 }
 
 /// How the suite is run.
@@ -345,7 +347,9 @@ pub fn run(factories: &[Arc<dyn DriverFactory>], options: &Options) -> Result<Su
     if !summary.interrupted {
         summary.failures.extend(unequal_lists(&summary.drivers));
     }
-    say(&summary.render());
+    if options.progress != Progress::Silent {
+        say(&summary.render());
+    }
     if let Some(path) = &options.junit {
         fs_err::write(path, junit::render(&summary))?;
     }
@@ -449,7 +453,7 @@ fn run_driver(
 }
 
 fn show(driver: &str, backing: &str, outcome: &Outcome, progress: Progress) {
-    if progress == Progress::Quiet {
+    if progress != Progress::Lines {
         return;
     }
     let verdict = match &outcome.verdict {

@@ -23,7 +23,7 @@ fn failing(fault: Fault, filter: &str) -> Option<Vec<&'static str>> {
     }
     let mut options = Options::new();
     options.filter = Some(filter.to_owned());
-    options.progress = Progress::Quiet;
+    options.progress = Progress::Silent;
     options.place = Place::FileSystem(FileSystemKind::Ext4);
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let summary = run(&[Arc::new(FaultyFactory { fault })], &options).unwrap();
@@ -94,7 +94,7 @@ fn required_driver_that_is_not_there_is_a_failure() {
     let mut options = Options::new();
     options.filter = Some("no such case".into());
     options.require = vec!["another".into()];
-    options.progress = Progress::Quiet;
+    options.progress = Progress::Silent;
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let summary = run(&[Arc::new(FaultyFactory { fault: Fault::None })], &options).unwrap();
     drop(turn);

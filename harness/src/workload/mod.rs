@@ -1,5 +1,5 @@
-//! Workloads that users write in their configuration: layers of operations, run as a
-//! correctness case and as a benchmark.
+//! Workloads that users write in their configuration: layers of operations, which the bench runs
+//! beside its own and whose resulting trees it compares.
 
 mod run;
 

@@ -7,7 +7,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 ///
 /// On a multi-thread runtime the work runs on the calling thread, which hands its queue to
 /// another (`block_in_place`): a metadata operation takes tens of microseconds, and waking a
-/// second thread for it would cost as much again. Elsewhere it goes to the blocking pool. In
+/// second thread for it may cost as much again. Elsewhere it goes to the blocking pool. In
 /// both cases a dropped future does not stop the work, so operations are complete or rolled
 /// back by themselves.
 pub async fn blocking<T: Send + 'static>(

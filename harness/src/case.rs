@@ -1,6 +1,8 @@
-//! A conformance case and what may become of it.
+//! A conformance case, what else a driver is held against, and what may become of it.
 
 use crate::context::Context;
+use crate::workload::UserWorkload;
+use std::borrow::Cow;
 use std::fmt;
 use strata_driver::Capability;
 
@@ -30,6 +32,8 @@ pub enum Group {
     Quirk,
     /// What is refused.
     Input,
+    /// Workloads of the user's own.
+    Workload,
 }
 
 impl fmt::Display for Group {
@@ -53,6 +57,55 @@ pub struct Case {
     pub needs: &'static [Capability],
     /// What checks the property.
     pub run: Run,
+}
+
+/// What every driver of a run is held against: a case, or a workload of the user's own as one.
+#[derive(Clone, Copy, Debug)]
+pub enum Check<'a> {
+    /// A property of the contract.
+    Case(&'static Case),
+    /// The workload gives the tree that it gives in a plain directory, and its layers travel.
+    Workload(&'a UserWorkload),
+}
+
+impl<'a> Check<'a> {
+    /// All cases, and `workloads` after them.
+    pub fn all(workloads: &'a [UserWorkload]) -> impl Iterator<Item = Self> {
+        let cases = crate::cases::ALL.iter().map(Self::Case);
+        cases.chain(workloads.iter().map(Self::Workload))
+    }
+
+    /// The case's name, or `workload_` and the workload's.
+    pub fn name(self) -> Cow<'static, str> {
+        match self {
+            Self::Case(case) => case.name.into(),
+            Self::Workload(workload) => format!("workload_{}", workload.name).into(),
+        }
+    }
+
+    /// Its group.
+    pub fn group(self) -> Group {
+        match self {
+            Self::Case(case) => case.group,
+            Self::Workload(_) => Group::Workload,
+        }
+    }
+
+    /// What the driver must be capable of.
+    pub(crate) fn needs(self) -> Cow<'static, [Capability]> {
+        match self {
+            Self::Case(case) => case.needs.into(),
+            Self::Workload(workload) => workload.needs().into(),
+        }
+    }
+
+    /// Runs it; a text is the reason why it cannot be checked with this driver.
+    pub(crate) fn run(self, context: &mut Context) -> anyhow::Result<Option<String>> {
+        match self {
+            Self::Case(case) => (case.run)(context).map(|()| None),
+            Self::Workload(workload) => workload.verify(context),
+        }
+    }
 }
 
 /// What became of a case; given by the runner only.

@@ -1,6 +1,6 @@
 //! The suite as a whole: for a driver crate's own test, and for `strata verify`.
 
-use crate::case::{Case, Verdict};
+use crate::case::{Check, Verdict};
 use crate::cases;
 use crate::context::Setting;
 use crate::fixture::{FileSystemKind, Fixture, clean_leftovers};
@@ -8,6 +8,7 @@ use crate::interrupt;
 use crate::report::junit;
 use crate::runner::{self, Outcome};
 use crate::seed::Seed;
+use crate::workload::UserWorkload;
 use anyhow::{Context as _, Result};
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -64,6 +65,8 @@ pub struct Options {
     pub settings: BTreeMap<String, String>,
     /// A program that calls [`child`] first of all, for cases that kill one.
     pub child: Option<PathBuf>,
+    /// Workloads of the user's own, each a case `workload_NAME` after the others.
+    pub workloads: Vec<UserWorkload>,
 }
 
 impl Options {
@@ -79,6 +82,7 @@ impl Options {
             progress: Progress::default(),
             settings: BTreeMap::new(),
             child: None,
+            workloads: Vec::new(),
         }
     }
 }
@@ -126,12 +130,12 @@ impl DriverSummary {
     }
 
     /// Names of the cases that failed.
-    pub fn failed(&self) -> Vec<&'static str> {
+    pub fn failed(&self) -> Vec<&str> {
         let failed = |outcome: &&Outcome| matches!(outcome.verdict, Verdict::Failed(_));
         self.outcomes
             .iter()
             .filter(failed)
-            .map(|outcome| outcome.case)
+            .map(|outcome| &*outcome.case)
             .collect()
     }
 }
@@ -187,7 +191,7 @@ impl Summary {
                         skips
                             .entry((&driver.driver, reason))
                             .or_default()
-                            .push(outcome.case);
+                            .push(&outcome.case);
                     }
                     Verdict::Failed(reason) => lines.push(format!(
                         "FAILED {} on {}: {}: {reason}",
@@ -263,8 +267,8 @@ fn main_with(
         };
         match argument.as_str() {
             "--list" => {
-                for case in cases::ALL {
-                    say(&format!("{}: test\n", case.name));
+                for check in Check::all(&options.workloads) {
+                    say(&format!("{}: test\n", check.name()));
                 }
                 return Ok(ExitCode::SUCCESS);
             }
@@ -280,6 +284,11 @@ fn main_with(
 
 /// Runs the suite on each factory in turn, prints the summary, writes the reports.
 pub fn run(factories: &[Arc<dyn DriverFactory>], options: &Options) -> Result<Summary> {
+    for workload in &options.workloads {
+        workload
+            .check()
+            .with_context(|| format!("workload `{}`", workload.name))?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -362,7 +371,11 @@ pub fn run(factories: &[Arc<dyn DriverFactory>], options: &Options) -> Result<Su
 /// Every driver must have been asked the same.
 fn unequal_lists(drivers: &[DriverSummary]) -> Vec<String> {
     let cases = |driver: &DriverSummary| -> Vec<_> {
-        driver.outcomes.iter().map(|outcome| outcome.case).collect()
+        driver
+            .outcomes
+            .iter()
+            .map(|outcome| outcome.case.clone())
+            .collect()
     };
     let Some((first, others)) = drivers.split_first() else {
         return Vec::new();
@@ -378,17 +391,15 @@ fn unequal_lists(drivers: &[DriverSummary]) -> Vec<String> {
         .collect()
 }
 
-fn selected(options: &Options) -> impl Iterator<Item = &'static Case> {
+fn selected(options: &Options) -> impl Iterator<Item = Check<'_>> {
     let filter = options.filter.as_deref().unwrap_or_default();
-    cases::ALL
-        .iter()
-        .filter(move |case| case.name.contains(filter))
+    Check::all(&options.workloads).filter(move |check| check.name().contains(filter))
 }
 
 fn skip_all(factory: &Arc<dyn DriverFactory>, reason: &str, options: &Options) -> DriverSummary {
-    let outcome = |case: &Case| Outcome {
-        case: case.name,
-        group: case.group,
+    let outcome = |check: Check<'_>| Outcome {
+        case: check.name(),
+        group: check.group(),
         verdict: Verdict::Skipped(reason.to_owned()),
         inverted: None,
         elapsed: std::time::Duration::ZERO,
@@ -431,11 +442,11 @@ fn run_driver(
     };
     let backing = fixture.backing();
     let mut outcomes = Vec::new();
-    for case in selected(options) {
+    for check in selected(options) {
         if interrupt::interrupted() {
             break;
         }
-        let outcome = runner::run(case, &setting);
+        let outcome = runner::run(check, &setting);
         show(
             &factory.name().to_string(),
             &backing,

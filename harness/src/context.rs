@@ -431,6 +431,28 @@ impl Context {
         self.commit_fresh(&key)
     }
 
+    /// A committed snapshot on `parent` made by applying the diff from `lower` to `upper` while it
+    /// is written; never all of it in memory.
+    pub fn copied_layer(
+        &mut self,
+        parent: Option<&SnapshotName>,
+        lower: Option<&SnapshotName>,
+        upper: &SnapshotName,
+    ) -> Result<SnapshotName> {
+        let key = self.active(parent)?;
+        self.wait(async {
+            let stream = self
+                .driver()
+                .diff(lower, upper, &DiffOptions::default())
+                .await?;
+            let source = ChangesetSource::from_diff(stream);
+            self.driver()
+                .apply(&key, source, &ApplyOptions::default())
+                .await
+        })?;
+        self.commit_fresh(&key)
+    }
+
     /// Demands that a quirk is declared exactly if it was observed.
     pub fn judge_quirk(&self, quirk: Quirk, observed: bool, detail: &str) -> Result<()> {
         match (self.capabilities().declares(quirk), observed) {

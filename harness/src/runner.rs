@@ -1,11 +1,12 @@
 //! Runs cases and gives verdicts; no case gives its own.
 
-use crate::case::{Case, Verdict};
+use crate::case::{Check, Group, Verdict};
 use crate::context::{Context, Setting, expect_kind};
 use crate::leaks::Belongings;
 use crate::prelude::name;
 use anyhow::{Context as _, Result, bail};
 use std::any::Any;
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -15,9 +16,9 @@ use strata_driver::{Bytes, Capability, CommitOptions, ErrorKind, PrepareOptions}
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Outcome {
     /// The case.
-    pub case: &'static str,
+    pub case: Cow<'static, str>,
     /// Its group.
-    pub group: crate::case::Group,
+    pub group: Group,
     /// The verdict.
     pub verdict: Verdict,
     /// For a case that ran inverted: what the driver lacks.
@@ -32,17 +33,17 @@ fn seconds<S: serde::Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Er
 }
 
 /// Runs one case in a fresh root and looks whether anything is left behind.
-pub fn run(case: &Case, setting: &Setting) -> Outcome {
+pub fn run(check: Check<'_>, setting: &Setting) -> Outcome {
     let started = Instant::now();
     let mut inverted = None;
-    let verdict = match attempt(case, setting, &mut inverted) {
+    let verdict = match attempt(check, setting, &mut inverted) {
         Ok(Some(skipped)) => Verdict::Skipped(skipped),
         Ok(None) => Verdict::Passed,
         Err(error) => Verdict::Failed(format!("{error:#}")),
     };
     Outcome {
-        case: case.name,
-        group: case.group,
+        case: check.name(),
+        group: check.group(),
         verdict,
         inverted,
         elapsed: started.elapsed(),
@@ -50,7 +51,7 @@ pub fn run(case: &Case, setting: &Setting) -> Outcome {
 }
 
 fn attempt(
-    case: &Case,
+    check: Check<'_>,
     setting: &Setting,
     inverted: &mut Option<String>,
 ) -> Result<Option<String>> {
@@ -58,7 +59,7 @@ fn attempt(
     let place = setting.place.join("case");
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let mut context = Context::new(setting, place.clone()).context("open the driver")?;
-        let skipped = run_or_invert(case, &mut context, inverted)?;
+        let skipped = run_or_invert(check, &mut context, inverted)?;
         context.shut().context("close the driver")?;
         Ok(skipped)
     }));
@@ -109,21 +110,20 @@ fn list(paths: &[PathBuf]) -> String {
     shown.join(", ")
 }
 
-/// Runs the case, or its inverse for every capability that it needs and the driver lacks.
+/// Runs it, or its inverse for every capability that it needs and the driver lacks.
 fn run_or_invert(
-    case: &Case,
+    check: Check<'_>,
     context: &mut Context,
     inverted: &mut Option<String>,
 ) -> Result<Option<String>> {
-    let lacking: Vec<_> = case
-        .needs
+    let lacking: Vec<_> = check
+        .needs()
         .iter()
         .copied()
         .filter(|capability| !context.has(*capability))
         .collect();
     if lacking.is_empty() {
-        (case.run)(context)?;
-        return Ok(None);
+        return check.run(context);
     }
     let mut reasons = Vec::new();
     for capability in &lacking {

@@ -15,24 +15,31 @@ use strata_harness::fixture::FileSystemKind;
 /// One run at a time: each looks at what this process holds before and after a case.
 static TURN: Mutex<()> = Mutex::new(());
 
+/// A workload of a user's whose second layer hides a file and keeps an attribute.
+const WORKLOAD: &str = "name: hides\nlayers:\n\
+    - ops: [{fill: {path: d, count: 2, size: 10}}, {xattr: {path: d/0, name: trusted.a, value: b}}]\n\
+    - ops: [{remove: {path: d/1}}]\n";
+
 /// Names of the cases that fail with `fault`, among those whose name holds `filter`.
-fn failing(fault: Fault, filter: &str) -> Option<Vec<&'static str>> {
+fn failing(fault: Fault, filter: &str) -> Option<Vec<String>> {
     if let Some(missing) = FileSystemKind::Ext4.missing() {
         eprintln!("skipped: {missing}");
         return None;
     }
     let mut options = Options::new();
     options.filter = Some(filter.to_owned());
+    options.workloads = vec![serde_yaml::from_str(WORKLOAD).unwrap()];
     options.progress = Progress::Silent;
     options.place = Place::FileSystem(FileSystemKind::Ext4);
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let summary = run(&[Arc::new(FaultyFactory { fault })], &options).unwrap();
     drop(turn);
-    Some(summary.drivers[0].failed())
+    let failed = summary.drivers[0].failed();
+    Some(failed.into_iter().map(str::to_owned).collect())
 }
 
 /// The case fails with the fault, and passes without it.
-fn assert_caught(fault: Fault, case: &'static str) {
+fn assert_caught(fault: Fault, case: &str) {
     let Some(failed) = failing(fault, case) else {
         return;
     };
@@ -52,6 +59,13 @@ fn dropped_xattr_is_caught() {
 #[test]
 fn lost_whiteout_is_caught() {
     assert_caught(Fault::LosesWhiteout, "apply_hides_lower");
+}
+
+#[test]
+fn wrong_result_of_a_users_workload_is_caught() {
+    // In the tree itself, and in what its layers give elsewhere.
+    assert_caught(Fault::DropsXattr, "workload_hides");
+    assert_caught(Fault::LosesWhiteout, "workload_hides");
 }
 
 #[test]

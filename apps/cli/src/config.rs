@@ -286,10 +286,16 @@ fn parse(text: &str, registry: &Registry) -> anyhow::Result<File> {
             .get(driver)
             .map_err(|error| anyhow::Error::from(error).context(at_line(text, &["driver"])))?;
     }
-    for workload in &file.workloads {
+    for (index, workload) in file.workloads.iter().enumerate() {
         workload
             .check()
             .with_context(|| format!("workload `{}`", workload.name))?;
+        if file.workloads[..index]
+            .iter()
+            .any(|other| other.name == workload.name)
+        {
+            bail!("two workloads are called `{}`", workload.name);
+        }
     }
     Ok(file)
 }
@@ -354,5 +360,8 @@ mod tests {
         assert!(faults("root: /x\nroot: /y\n").contains("duplicate"));
         let twice = faults("drivers:\n  overlay:\n    index: on\n    index: off\n");
         assert!(twice.contains("duplicate key `index`"), "{twice}");
+        let one = "- {name: a, layers: [{ops: []}]}\n";
+        let twice = faults(&format!("workloads:\n{one}{one}"));
+        assert!(twice.contains("two workloads are called `a`"), "{twice}");
     }
 }

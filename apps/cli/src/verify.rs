@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use strata_driver::{DriverFactory, Registry};
+use strata_harness::case::Check;
 use strata_harness::conformance::{self, Options, Place, Progress};
 use strata_harness::fixture::{FileSystemKind, Fixture};
 use strata_harness::seed::Seed;
@@ -36,8 +37,8 @@ pub(crate) fn run(
 ) -> anyhow::Result<ExitCode> {
     if flags.list {
         let mut out = std::io::stdout().lock();
-        for case in strata_harness::cases::ALL {
-            writeln!(out, "{}", case.name)?;
+        for check in Check::all(&settings.file.workloads) {
+            writeln!(out, "{}", check.name())?;
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -66,6 +67,7 @@ pub(crate) fn run(
         Progress::Lines
     };
     options.child = std::env::current_exe().ok();
+    options.workloads.clone_from(&settings.file.workloads);
     if let Some(driver) = &settings.driver {
         let given = settings.options.get(&driver.value).into_iter().flatten();
         options.settings = given
@@ -149,7 +151,15 @@ fn rootless(flags: &VerifyFlags, settings: &Settings) -> anyhow::Result<ExitCode
         let user = std::env::var("USER").unwrap_or_default();
         IdMaps::with_subordinates(&user)?
     };
-    let status = spawn_in_user_namespace(inner(flags, settings, &place)?, &maps)?.wait();
+    let mut command = inner(flags, settings, &place)?;
+    if let Some(file) = &settings.file_path {
+        // A copy, since the namespace's root may not be allowed to read the file itself.
+        let copy = fixture.path().join("config.yaml");
+        fs_err::copy(file, &copy)?;
+        rustix::fs::chmod(&copy, Mode::from_raw_mode(0o644))?;
+        command.arg("--config").arg(copy);
+    }
+    let status = spawn_in_user_namespace(command, &maps)?.wait();
     fixture.close()?;
     match status.context("the suite in the user namespace")?.code() {
         Some(code) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(1))),

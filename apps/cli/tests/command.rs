@@ -77,6 +77,19 @@ fn place() -> std::path::PathBuf {
     }
 }
 
+/// The block of `docs/configuration.md` that begins with `key`.
+fn documented(key: &str) -> String {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs_err::read_to_string(manifest.join("../../docs/configuration.md")).unwrap();
+    let mut blocks = text
+        .split("```yaml\n")
+        .filter_map(|rest| rest.split("```").next());
+    blocks
+        .find(|block| block.starts_with(key))
+        .unwrap()
+        .to_owned()
+}
+
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
@@ -149,9 +162,77 @@ fn configuration_tells_where_each_value_came_from() {
         text.contains("drivers.vfs.reflink: auto  # default"),
         "{text}"
     );
+    fs_err::write(&file, documented("root:")).unwrap();
+    let output = strata.run(&["--config", file.to_str().unwrap(), "config", "show"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        text.contains("drivers.overlay.index: on  # file "),
+        "{text}"
+    );
     fs_err::write(&file, "driver: vfs\nderivers: {}\n").unwrap();
     let output = strata.run(&["--config", file.to_str().unwrap(), "config", "show"]);
     assert!(stderr(&output).contains("derivers") && stderr(&output).contains("line 2"));
+}
+
+#[test]
+fn users_workloads_are_cases_of_verify_on_every_driver() {
+    let strata = Strata::new();
+    let file = strata.root.path().join("config.yaml");
+    fs_err::write(&file, documented("workloads:")).unwrap();
+    let verify = |flags: &[&str]| {
+        let config = ["--config", file.to_str().unwrap(), "verify"];
+        let output = strata.run(&[&config, flags].concat());
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{text}{}", stderr(&output));
+        text
+    };
+    let listed = verify(&["--list"]);
+    assert!(
+        listed.ends_with("\nworkload_logs-grow\nworkload_move-what-is-below\n"),
+        "{listed}"
+    );
+    if !is_root() {
+        return;
+    }
+    let place = strata.root.path().to_str().unwrap();
+    let text = verify(&["--filter", "workload_", "--directory", place]);
+    assert!(text.ends_with("3 passed, 0 failed, 1 skipped\n"), "{text}");
+    for line in [
+        "overlay:",
+        "vfs:",
+        "skipped overlay: layer 1, operation 0, {\"rename\":{\"from\":\"srv\",\"to\":\"opt\"}}, meets the \
+         declared quirk directory_rename_exdev: 1 (workload_move-what-is-below)",
+    ] {
+        assert!(text.contains(line), "`{line}` in {text}");
+    }
+}
+
+#[test]
+fn a_user_namespace_reads_the_configuration_too() {
+    use strata_harness::fixture::FileSystemKind;
+    if !is_root() {
+        return;
+    }
+    if strata_sys::namespace::is_chrooted() {
+        eprintln!("skipped: the kernel makes no user namespace in a chroot");
+        return;
+    }
+    if let Some(missing) = FileSystemKind::Ext4.missing() {
+        eprintln!("skipped: {missing}");
+        return;
+    }
+    let strata = Strata::new();
+    let file = strata.root.path().join("config.yaml");
+    fs_err::write(&file, documented("workloads:")).unwrap();
+    let config = ["--config", file.to_str().unwrap()];
+    let verify = ["verify", "--rootless", "--filter", "workload_", "--quiet"];
+    let output = strata.run(&[&config[..], &verify].concat());
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        text.ends_with("3 passed, 0 failed, 1 skipped\n"),
+        "{text}{}",
+        stderr(&output)
+    );
 }
 
 #[test]

@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn reasons_are_escaped_and_counted() {
         let outcome = Outcome {
-            case: "a_case",
+            case: "a_case".into(),
             group: Group::Diff,
             verdict: Verdict::Failed("a < b & \"c\"".into()),
             inverted: None,

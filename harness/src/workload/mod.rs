@@ -1,12 +1,16 @@
 //! Workloads that users write in their configuration: layers of operations, which the bench runs
-//! beside its own and whose resulting trees it compares.
+//! beside its own, and the suite as cases; both compare the trees that come out.
 
+mod case;
+mod quirks;
 mod run;
 
 pub use run::run_layer;
 
 use anyhow::{bail, ensure};
 use serde::Deserialize;
+use std::fmt;
+use strata_driver::Capability;
 
 /// A named stack of layers, base first.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -151,6 +155,28 @@ impl UserWorkload {
             }
         }
         Ok(())
+    }
+
+    /// What a driver must be capable of for it.
+    pub(crate) fn needs(&self) -> Vec<Capability> {
+        let operations = || self.layers.iter().flat_map(|layer| &layer.ops);
+        let owns = |operation: &Operation| matches!(operation, Operation::Chown { .. });
+        let trusted = |operation: &Operation| matches!(operation, Operation::Xattr { name, .. } if name.starts_with("trusted."));
+        let mut needs = Vec::new();
+        needs.extend(operations().any(owns).then_some(Capability::Ownership));
+        needs.extend(
+            operations()
+                .any(trusted)
+                .then_some(Capability::TrustedXattrs),
+        );
+        needs
+    }
+}
+
+/// As it stands in the configuration, in one line.
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
     }
 }
 

@@ -8,18 +8,21 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// Runs `layer` below `root`; `seed` decides the contents. Nothing outside `root` is touched.
 pub fn run_layer(layer: &UserLayer, root: impl AsFd, seed: u64) -> anyhow::Result<()> {
     let root = root.as_fd();
-    for (index, operation) in layer.ops.iter().enumerate() {
-        let seed = seed
-            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
-            .wrapping_add(index as u64);
-        run(operation, root, seed).with_context(|| {
-            format!(
-                "operation {index}: {}",
-                serde_json::to_string(operation).unwrap_or_else(|_| "?".into())
-            )
-        })?;
-    }
-    Ok(())
+    (0..layer.ops.len()).try_for_each(|index| run_operation(layer, index, root, seed))
+}
+
+/// Runs the operation `index` of `layer`, as [`run_layer`] does.
+pub(super) fn run_operation(
+    layer: &UserLayer,
+    index: usize,
+    root: BorrowedFd<'_>,
+    seed: u64,
+) -> anyhow::Result<()> {
+    let operation = &layer.ops[index];
+    let seed = seed
+        .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        .wrapping_add(index as u64);
+    run(operation, root, seed).with_context(|| format!("operation {index}: {operation}"))
 }
 
 fn run(operation: &Operation, root: BorrowedFd<'_>, seed: u64) -> anyhow::Result<()> {
@@ -87,7 +90,7 @@ fn run(operation: &Operation, root: BorrowedFd<'_>, seed: u64) -> anyhow::Result
 }
 
 /// Opens below `root`; symbolic links are followed inside it, as a container would.
-fn open(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+pub(super) fn open(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     rustix::fs::openat2(
         root,
         path,

@@ -251,11 +251,15 @@ impl StorageDriver for Faulty {
         changeset: ChangesetSource,
         options: &ApplyOptions,
     ) -> Result<Applied> {
-        let mut bytes = Vec::new();
-        changeset
-            .into_read()
-            .read_to_end(&mut bytes)
-            .map_err(|error| Error::io("apply", error))?;
+        let mut bytes = strata_driver::blocking(move || {
+            let mut bytes = Vec::new();
+            changeset
+                .into_read()
+                .read_to_end(&mut bytes)
+                .map_err(|error| Error::io("apply", error))?;
+            Ok(bytes)
+        })
+        .await?;
         match self.fault {
             Fault::LosesWhiteout => bytes = without_whiteouts(&bytes),
             Fault::FollowsLinks => self.follow_links(&self.tree(key).await?, &bytes),

@@ -66,6 +66,11 @@ const STAGES: &[Stage] = &[
         name: "tests",
         run: tests,
     },
+    // What somebody copies who writes a driver, by its own manifest: it is no member.
+    Stage {
+        name: "example",
+        run: example,
+    },
 ];
 
 struct Ended {
@@ -181,6 +186,19 @@ fn tests(sh: &Shell) -> anyhow::Result<Tally> {
         cmd!(
             sh,
             "cargo test --locked --workspace --no-fail-fast -- --show-output"
+        )
+        .into(),
+    )
+}
+
+fn example(sh: &Shell) -> anyhow::Result<Tally> {
+    // The workspace's directory holds most of what it is made of.
+    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    tally::stream(
+        cmd!(
+            sh,
+            "cargo test --locked --no-fail-fast --manifest-path docs/examples/driver/Cargo.toml
+             --target-dir {target} -- --show-output"
         )
         .into(),
     )

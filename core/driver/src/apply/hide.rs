@@ -5,13 +5,17 @@
 //! the entries arrive.
 
 use super::Applier;
-use super::error::Step as _;
-use super::parents::{Found, Missing, undescribed};
+use super::error::{OPERATION, Step as _};
+use super::parents::{DIRECTORY, Found, Missing, undescribed};
 use super::placement::Below;
 use super::record::{Name, join, split};
-use super::remove::{Removed, for_each_name, remove};
 use crate::error::Result;
+use crate::tree::{self, Budget};
+use rustix::fs::{AtFlags, Mode};
+use rustix::io::Errno;
 use std::os::fd::{AsFd as _, BorrowedFd};
+use strata_sys::SysError;
+use strata_sys::dir::DirectoryReader;
 
 impl Applier<'_> {
     /// `directory/.wh.name`: what lies below has no such name any more.
@@ -108,15 +112,19 @@ impl Applier<'_> {
 
     /// Removes the names of one directory that are not of this layer.
     fn remove_others(&mut self, directory: BorrowedFd<'_>, path: &[u8]) -> Result<()> {
+        // A descriptor of its own, since the place in a directory belongs to the open file.
+        let opened = rustix::fs::openat(directory, ".", DIRECTORY, Mode::empty())
+            .step("cannot open the directory")?;
         let mut others = Vec::new();
-        for_each_name(directory, |name, _| {
-            let path = join(path, name);
-            if !self.record.is_of_layer(&path) {
-                others.push(path);
-            }
-            Ok(())
-        })
-        .step("cannot read the directory")?;
+        DirectoryReader::new()
+            .read(opened, |entry| {
+                let path = join(path, entry.name_bytes());
+                if !self.record.is_of_layer(&path) {
+                    others.push(path);
+                }
+                Ok::<_, SysError>(())
+            })
+            .step("cannot read the directory")?;
         others
             .iter()
             .try_for_each(|other| self.clear_name(directory, other))
@@ -125,15 +133,21 @@ impl Applier<'_> {
     /// Removes whatever stands at `path`, whose last component is in `directory`.
     pub(super) fn clear_name(&mut self, directory: BorrowedFd<'_>, path: &[u8]) -> Result<()> {
         let (_, name) = split(path);
-        let removed = remove(directory, name).step("cannot remove what stood there")?;
-        let was_on_the_way =
-            removed == Removed::Directory || self.record.name(path) == Some(Name::Symlink);
+        let mut was_on_the_way = self.record.name(path) == Some(Name::Symlink);
+        match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
+            Err(Errno::NOENT) => return Ok(()),
+            Err(Errno::ISDIR) => {
+                was_on_the_way = true;
+                tree::remove(directory, name, Budget::Unlimited)
+                    .map(drop)
+                    .map_err(|error| error.during(OPERATION))?;
+            }
+            other => other.step("cannot remove what stood there")?,
+        }
         if was_on_the_way {
             self.parents.clear();
         }
-        if removed != Removed::Nothing {
-            self.record.forget(path);
-        }
+        self.record.forget(path);
         Ok(())
     }
 }

@@ -15,7 +15,6 @@ mod parents;
 mod pipeline;
 mod placement;
 mod record;
-mod remove;
 
 use crate::changeset::entry::{OPAQUE_NAME, WHITEOUT_PREFIX};
 use crate::changeset::{BLOCK, Decoder, Event, Item, Limits};

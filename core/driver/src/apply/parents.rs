@@ -10,13 +10,18 @@ use super::attributes::{Subject, grant_default_acl, has_default_acl};
 use super::error::{Step as _, kernel, refused};
 use super::placement::{Below, DirectoryAttributes};
 use super::record::{DirectoryState, Name, join, split};
-use super::remove::DIRECTORY;
 use crate::changeset::Xattr;
 use crate::error::Result;
-use rustix::fs::{Mode, ResolveFlags};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::rc::Rc;
+
+/// How to open a directory that is to be read and worked in.
+pub(super) const DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
 
 /// Open directories that are kept: layers are sorted, so few are enough.
 const KEPT: usize = 64;

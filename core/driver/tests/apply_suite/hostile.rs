@@ -244,6 +244,31 @@ fn a_deep_tree_is_made_and_hidden_again() {
 }
 
 #[test]
+fn a_mount_behind_a_whiteout_keeps_its_files() {
+    use rustix::mount::{MountPropagationFlags, UnmountFlags};
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    if nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).is_err()
+        || rustix::mount::mount_change("/", private).is_err()
+    {
+        eprintln!("skipped: needs a mount namespace");
+        return;
+    }
+    for whiteout in [".wh.d", ".wh..wh..opq"] {
+        let cage = Cage::new();
+        let mounted = cage.root().join("d/e");
+        fs_err::create_dir_all(&mounted).unwrap();
+        rustix::mount::mount_bind(cage.outside(), &mounted).unwrap();
+        let error = Layer::new().mark(whiteout).apply(&cage.root()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Busy, "{error:?}");
+        cage.check();
+        rustix::mount::unmount(&mounted, UnmountFlags::empty()).unwrap();
+        Layer::new().mark(whiteout).apply(&cage.root()).unwrap();
+        assert!(paths(&cage.root()).is_empty());
+        cage.check();
+    }
+}
+
+#[test]
 fn every_truncation_is_an_error_or_a_shorter_layer() {
     let whole = Layer::new()
         .directory("d")

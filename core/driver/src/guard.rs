@@ -3,6 +3,8 @@
 use crate::catalog::{Catalog, Row};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::hold;
+use rustix::fs::Mode;
+use rustix::io::Errno;
 use std::path::{Path, PathBuf};
 use strata_sys::lock::FileLock;
 
@@ -13,28 +15,63 @@ use strata_sys::lock::FileLock;
 /// mounts that outlive their process are recorded. A mount made by other means is not seen;
 /// drivers whose committed layers such a mount could change declare
 /// [`Quirk::LateWriterPossible`](crate::Quirk::LateWriterPossible).
+///
+/// `row` was read before the lock was taken. If it is no longer true (somebody has committed or
+/// removed the snapshot meanwhile) that is [`ErrorKind::NotFound`] or
+/// [`ErrorKind::InvalidState`].
 pub fn exclusive(
     catalog: &Catalog,
     row: &Row,
     hold_path: &Path,
     operation: &'static str,
 ) -> Result<FileLock> {
-    let in_use = |where_to: Option<&Path>| {
-        let error = Error::new(ErrorKind::InUse, operation).because("the snapshot is mounted");
-        match where_to {
-            Some(target) => error
-                .with("mounted_on", target.display())
-                .hint("unmount it first: `strata snapshot unmount TARGET`"),
-            None => error.hint("unmount it first"),
-        }
+    let Some(lock) = hold::try_exclusive(hold_path).map_err(|error| lost(error, operation))? else {
+        return Err(Error::new(ErrorKind::InUse, operation)
+            .because("the snapshot is mounted, or a commit, removal or apply of it is under way")
+            .hint("unmount it first, or wait for that to end"));
     };
-    let Some(lock) = hold::try_exclusive(hold_path)? else {
-        return Err(in_use(None));
-    };
-    match catalog.is_mounted(row.id)? {
-        Some(mount) => Err(in_use(Some(&mount.target))),
-        None => Ok(lock),
+    if let Some(mount) = catalog.is_mounted(row.id)? {
+        return Err(Error::new(ErrorKind::InUse, operation)
+            .because("the snapshot is mounted")
+            .with("mounted_on", mount.target.display())
+            .hint("unmount it first: `strata snapshot unmount TARGET`"));
     }
+    if let Some(name) = &row.name {
+        let now = catalog.get(name).map_err(|error| error.during(operation))?;
+        if (now.id, now.kind) != (row.id, row.kind) {
+            return Err(Error::new(ErrorKind::InvalidState, operation)
+                .because("somebody else has committed, removed or remade the snapshot meanwhile"));
+        }
+    }
+    Ok(lock)
+}
+
+/// [`exclusive`] for a removal, which must be possible also of a snapshot whose directory was
+/// lost: that is made again, empty, to be locked and removed.
+pub fn exclusive_for_removal(catalog: &Catalog, row: &Row, snapshot: &Path) -> Result<FileLock> {
+    const OPERATION: &str = "remove";
+    let fail = |errno: Errno| Error::io(OPERATION, errno.into()).with("path", snapshot.display());
+    let made = match rustix::fs::mkdir(snapshot, Mode::RWXU) {
+        Ok(()) => true,
+        Err(Errno::EXIST) => false,
+        Err(errno) => return Err(fail(errno)),
+    };
+    let taken = exclusive(catalog, row, snapshot, OPERATION);
+    if made && taken.is_err() {
+        // The snapshot itself is gone: its directory was removed, not lost.
+        rustix::fs::rmdir(snapshot).map_err(fail)?;
+    }
+    taken
+}
+
+fn lost(error: Error, operation: &'static str) -> Error {
+    if error.kind() != ErrorKind::NotFound {
+        return error;
+    }
+    Error::new(ErrorKind::NotFound, operation)
+        .because("the snapshot was removed meanwhile, or its directory was lost")
+        .hint("`strata snapshot ls` says whether it is still there; if so, remove it")
+        .caused_by(error)
 }
 
 /// The file in a snapshot's directory that says that an apply has begun and not ended.
@@ -66,7 +103,7 @@ impl Applying {
 /// [`ErrorKind::InvalidState`] for a snapshot in which an apply failed or was killed.
 pub fn refuse_half_applied(snapshot: &Path, operation: &'static str) -> Result<()> {
     match rustix::fs::access(snapshot.join(APPLYING), rustix::fs::Access::EXISTS) {
-        Err(rustix::io::Errno::NOENT) => Ok(()),
+        Err(Errno::NOENT) => Ok(()),
         Ok(()) => Err(Error::new(ErrorKind::InvalidState, operation)
             .because("an apply to this snapshot failed or was killed, so it holds half a layer")
             .hint("remove the snapshot, prepare it again and apply again")),

@@ -232,3 +232,36 @@ fn a_full_disk_is_no_space_and_harms_nothing() {
     drop(catalog);
     mounted.unmount().unwrap();
 }
+
+/// An instance that finishes a snapshot and goes has abandoned nothing, however close a recovery
+/// looks: what is called a leftover gets deleted.
+#[test]
+fn a_finished_snapshot_is_never_a_leftover() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("root");
+    let looking = open(&root).unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0..2_000 {
+                let short_lived = open(&root).unwrap();
+                let key = name(format!("key-{round}"));
+                let draft = short_lived
+                    .begin_create(&key, SnapshotKind::Active, None, &Labels::new())
+                    .unwrap();
+                short_lived.finish_create(draft.id).unwrap();
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        while !done.load(std::sync::atomic::Ordering::Relaxed) {
+            let left = looking.leftovers(Leftovers::Abandoned).unwrap();
+            if left.is_empty() {
+                continue;
+            }
+            let finished = looking.list().unwrap();
+            for row in left {
+                assert!(finished.iter().all(|other| other.id != row.id), "{row:?}");
+            }
+        }
+    });
+}

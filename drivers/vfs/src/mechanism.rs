@@ -188,7 +188,7 @@ impl Mechanism {
     pub(crate) fn remove(&self, name: &SnapshotName) -> Result<()> {
         let row = self.catalog.get(name)?;
         let hold = self.layout.snapshot(row.id);
-        let lock = guard::exclusive(&self.catalog, &row, &hold, "remove")?;
+        let lock = guard::exclusive_for_removal(&self.catalog, &row, &hold)?;
         let row = self.catalog.begin_remove(name)?;
         let removed = recovery::remove_now(&self.catalog, &self.layout.snapshots(), row.id);
         drop(lock);

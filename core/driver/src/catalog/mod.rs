@@ -382,6 +382,20 @@ impl Catalog {
                 left.push(row);
             }
         }
+        if left.iter().all(|row| row.state == State::Removing) {
+            return Ok(left);
+        }
+        // An instance may have finished its work and gone between the two questions. Now that it
+        // is gone, nobody finishes what is still unfinished.
+        let unfinished: BTreeSet<_> = self
+            .database
+            .query("list leftovers", |connection| {
+                Ok(query::unfinished(connection)?)
+            })?
+            .into_iter()
+            .map(|row| row.id)
+            .collect();
+        left.retain(|row| unfinished.contains(&row.id));
         Ok(left)
     }
 

@@ -6,6 +6,7 @@
 //! [catalogue](crate::catalog::Catalog::is_mounted) instead.
 
 use crate::error::{Error, ErrorKind, Result};
+use rustix::io::Errno;
 use std::path::Path;
 use std::time::Duration;
 use strata_sys::lock::FileLock;
@@ -28,8 +29,16 @@ pub fn is_held(path: &Path) -> Result<bool> {
 /// Shares `path` for a mount.
 pub(super) fn share(path: &Path) -> Result<FileLock> {
     for _ in 0..TRIES {
-        if let Some(lock) = FileLock::try_shared(path)? {
-            return Ok(lock);
+        match FileLock::try_shared(path) {
+            Ok(Some(lock)) => return Ok(lock),
+            Ok(None) => {}
+            Err(error) if error.is(Errno::NOENT) => {
+                return Err(Error::new(ErrorKind::NotFound, "mount")
+                    .because("the snapshot was committed or removed since it was asked how to mount it, or its directory was lost")
+                    .with("hold", path.display())
+                    .caused_by(error));
+            }
+            Err(error) => return Err(error.into()),
         }
         std::thread::sleep(PAUSE);
     }

@@ -182,7 +182,7 @@ impl Store {
 
     fn remove(&self, name: &Name) -> Result<()> {
         let row = self.catalog.get(name)?;
-        let _lock = guard::exclusive(&self.catalog, &row, &self.snapshot(row.id), "remove")?;
+        let _lock = guard::exclusive_for_removal(&self.catalog, &row, &self.snapshot(row.id))?;
         let row = self.catalog.begin_remove(name)?;
         recovery::remove_now(&self.catalog, &self.home(), row.id)
     }

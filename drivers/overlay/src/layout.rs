@@ -30,17 +30,17 @@ impl Layout {
 
     /// The directory of one snapshot; whoever mounts it holds a lock on this.
     pub(crate) fn snapshot(&self, id: SnapshotId) -> PathBuf {
-        self.snapshots().join(id.to_string())
+        self.root.join(format!("snapshots/{id}"))
     }
 
     /// What the snapshot changes.
     pub(crate) fn upper(&self, id: SnapshotId) -> PathBuf {
-        self.snapshot(id).join("fs")
+        self.root.join(format!("snapshots/{id}/fs"))
     }
 
     /// Overlay's scratch space beside an active snapshot.
     pub(crate) fn work(&self, id: SnapshotId) -> PathBuf {
-        self.snapshot(id).join("work")
+        self.root.join(format!("snapshots/{id}/work"))
     }
 
     /// The mark that a volatile mount leaves; while it is there the kernel refuses to mount.

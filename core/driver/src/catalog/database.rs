@@ -4,18 +4,30 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::Durability;
 use rusqlite::config::DbConfig;
+use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Write transactions between two checkpoints of one instance. The log stays below about 10 MiB,
-/// and a checkpoint's two syncs vanish in this many operations.
-const TRANSACTIONS_PER_CHECKPOINT: u32 = 2000;
+/// Pages in the log at which it is folded into the database, about 4 MiB: a checkpoint's two
+/// syncs vanish in the operations that make so many.
+const LOG_LIMIT: u32 = 4000;
 
-/// A log of at most this many bytes is left to the next opener, which reads it in a millisecond;
+/// A log of at most this many pages is left to the next opener, which reads it in a millisecond;
 /// folding it into the database would cost a short command two syncs.
-const LOG_LEFT_AT_CLOSE: u64 = 1 << 20;
+const LOG_LEFT_AT_CLOSE: u32 = 1000;
+
+/// A page in the log with its header, in bytes.
+const FRAME: u64 = super::schema::PAGE + 24;
+
+/// How far ahead a durable instance fills the log with zeros, in bytes. A sync of what was only
+/// overwritten need not write the file system's journal, in which by then the directories of the
+/// snapshot wait.
+const LOG_AHEAD: u64 = 1 << 20;
 
 /// How often a busy database is asked again: about ten seconds in all.
 const BUSY_TRIES: i32 = 10_100;
@@ -29,10 +41,10 @@ pub(super) enum Sync {
     Later,
 }
 
-/// SQLite's own levels.
+/// SQLite's own levels. Not `OFF`: that leaves out the syncs that order a checkpoint and the
+/// reuse of the log, and an instance of any class may be the one that does these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Level {
-    Off,
     Normal,
     Full,
 }
@@ -40,7 +52,6 @@ enum Level {
 impl Level {
     fn pragma(self) -> &'static str {
         match self {
-            Self::Off => "PRAGMA synchronous=OFF",
             Self::Normal => "PRAGMA synchronous=NORMAL",
             Self::Full => "PRAGMA synchronous=FULL",
         }
@@ -59,7 +70,20 @@ pub(super) struct Database {
 struct Link {
     connection: Connection,
     level: Level,
-    writes: u32,
+    /// Pages in the log after the last commit of this connection.
+    pages: Arc<AtomicU32>,
+    /// Pages at which the next checkpoint is due.
+    due: u32,
+    /// Filled ahead, for a durable instance.
+    log: Option<Log>,
+}
+
+/// The log's file, beside SQLite's own descriptor of it.
+#[derive(Debug)]
+struct Log {
+    path: PathBuf,
+    file: Option<File>,
+    size: u64,
 }
 
 /// Whether the file may be made.
@@ -76,10 +100,7 @@ impl Database {
     pub(super) fn open(path: &Path, durability: Durability, missing: Missing) -> Result<Self> {
         let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         flags.set(OpenFlags::SQLITE_OPEN_CREATE, missing == Missing::Create);
-        let level = match durability {
-            Durability::Volatile => Level::Off,
-            Durability::Durable => Level::Normal,
-        };
+        let pages = Arc::new(AtomicU32::new(0));
         let connect = || -> rusqlite::Result<Connection> {
             let mut connection = Connection::open_with_flags(path, flags)?;
             connection.busy_handler(Some(wait))?;
@@ -91,7 +112,12 @@ impl Database {
             connection.execute_batch(
                 "PRAGMA wal_autocheckpoint=0; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-16384;",
             )?;
-            connection.execute_batch(level.pragma())?;
+            connection.execute_batch(Level::Normal.pragma())?;
+            let counter = Arc::clone(&pages);
+            connection.wal_hook(Some(move |_: &mut Wal, pages| {
+                counter.store(u32::try_from(pages).unwrap_or(0), Ordering::Relaxed);
+                Ok(())
+            }))?;
             Ok(connection)
         };
         Ok(Self {
@@ -99,8 +125,10 @@ impl Database {
             durability,
             link: Mutex::new(Link {
                 connection: connect().map_err(|error| explain("open catalogue", path, error))?,
-                level,
-                writes: 0,
+                level: Level::Normal,
+                pages,
+                due: LOG_LIMIT,
+                log: (durability == Durability::Durable).then(|| Log::beside(path)),
             }),
         })
     }
@@ -115,24 +143,17 @@ impl Database {
     ) -> Result<T> {
         let mut link = self.link();
         let level = match (self.durability, sync) {
-            (Durability::Volatile, _) => Level::Off,
             (Durability::Durable, Sync::Now) => Level::Full,
-            // Not `Off`: that would also leave out the syncs that order a checkpoint.
-            (Durability::Durable, Sync::Later) => Level::Normal,
+            (Durability::Volatile, _) | (_, Sync::Later) => Level::Normal,
         };
         let outcome = link
             .at(level)
             .map_err(Fault::from)
             .and_then(|()| link.transaction(&work));
         let value = outcome.map_err(|fault| fault.explain(operation, &self.path))?;
-        link.writes += 1;
-        if link.writes >= TRANSACTIONS_PER_CHECKPOINT {
-            link.writes = 0;
+        if link.pages() >= link.due {
             // The operation is done and its row is safe in the log.
-            if let Err(error) = link.checkpoint() {
-                let error = explain("checkpoint catalogue", &self.path, error);
-                tracing::warn!(error = %error.chain(), "catalogue log not folded in");
-            }
+            link.checkpoint_or_warn(&self.path);
         }
         Ok(value)
     }
@@ -144,7 +165,7 @@ impl Database {
         work: impl Fn(&Connection) -> Result<T, Fault>,
     ) -> Result<T> {
         let link = self.link();
-        link.enclosed("BEGIN", &work)
+        link.enclosed("BEGIN", &mut |connection: &Connection| work(connection))
             .map_err(|fault| fault.explain(operation, &self.path))
     }
 
@@ -165,14 +186,43 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let mut wal = self.path.clone().into_os_string();
-        wal.push("-wal");
-        let long = rustix::fs::stat(Path::new(&wal))
-            .is_ok_and(|stat| stat.st_size.unsigned_abs() > LOG_LEFT_AT_CLOSE);
-        if long && let Err(error) = self.link().checkpoint() {
-            let error = explain("checkpoint catalogue", &self.path, error);
-            tracing::warn!(error = %error.chain(), "catalogue log not folded in");
+        let mut link = self.link();
+        if link.pages() > LOG_LEFT_AT_CLOSE {
+            link.checkpoint_or_warn(&self.path);
         }
+    }
+}
+
+impl Log {
+    fn beside(database: &Path) -> Self {
+        let mut path = database.to_owned().into_os_string();
+        path.push("-wal");
+        Self {
+            path: path.into(),
+            file: None,
+            size: 0,
+        }
+    }
+
+    /// Fills the log so that it has room for `used` bytes and more. Whoever calls this holds the
+    /// write lock, so that nobody else appends. Zeros are no page to SQLite: their checksum is
+    /// wrong.
+    fn fill(&mut self, used: u64) -> std::io::Result<()> {
+        if used + LOG_AHEAD / 4 < self.size {
+            return Ok(());
+        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(File::options().write(true).open(&self.path)?),
+        };
+        self.size = file.metadata()?.len();
+        let wanted = (used / LOG_AHEAD + 1) * LOG_AHEAD;
+        if self.size < wanted {
+            let zeros = vec![0; (wanted - self.size) as usize];
+            file.write_all_at(&zeros, self.size)?;
+            self.size = wanted;
+        }
+        Ok(())
     }
 }
 
@@ -187,14 +237,33 @@ impl Link {
         Ok(())
     }
 
-    fn transaction<T>(&self, work: &impl Fn(&Connection) -> Result<T, Fault>) -> Result<T, Fault> {
-        self.enclosed("BEGIN IMMEDIATE", work)
+    fn transaction<T>(
+        &mut self,
+        work: &impl Fn(&Connection) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let used = u64::from(self.pages()) * FRAME;
+        let mut log = self.log.take();
+        let outcome = self.enclosed("BEGIN IMMEDIATE", &mut |connection: &Connection| {
+            // Without it a sync takes longer, no more.
+            if let Some(log) = &mut log
+                && let Err(error) = log.fill(used)
+            {
+                tracing::debug!(%error, "catalogue log not filled ahead");
+            }
+            work(connection)
+        });
+        self.log = log;
+        outcome
+    }
+
+    fn pages(&self) -> u32 {
+        self.pages.load(Ordering::Relaxed)
     }
 
     fn enclosed<T>(
         &self,
         begin: &str,
-        work: &impl Fn(&Connection) -> Result<T, Fault>,
+        work: &mut dyn FnMut(&Connection) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
         self.roll_back();
         self.run(begin)?;
@@ -224,15 +293,29 @@ impl Link {
         }
     }
 
-    /// Folds the log into the database and empties it, with syncs even in a volatile instance:
-    /// rows of earlier, durable ones pass through here as well. Without the truncation a later
-    /// log written unsynced over the old one could be replayed in part after a power loss.
+    /// Folds the log into the database, with syncs even in a volatile instance: rows of earlier,
+    /// durable ones pass through here as well. The next transaction then begins at the log's
+    /// start. The file keeps its length, so that it is overwritten from then on.
     fn checkpoint(&mut self) -> rusqlite::Result<()> {
-        self.at(Level::Normal)?;
-        // The answer says whether readers of other processes were in the way; then it is done
-        // another time.
-        self.connection
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        let (pages, folded): (i64, i64) =
+            self.connection
+                .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+                    Ok((row.get(1)?, row.get(2)?))
+                })?;
+        // Readers of other processes may be in the way; then the rest is done another time.
+        self.due = if folded == pages {
+            LOG_LIMIT
+        } else {
+            self.pages().max(LOG_LIMIT) + LOG_LIMIT / 4
+        };
+        Ok(())
+    }
+
+    fn checkpoint_or_warn(&mut self, path: &Path) {
+        if let Err(error) = self.checkpoint() {
+            let error = explain("checkpoint catalogue", path, error);
+            tracing::warn!(error = %error.chain(), "catalogue log not folded in");
+        }
     }
 }
 

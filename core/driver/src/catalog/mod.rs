@@ -146,9 +146,6 @@ impl Catalog {
         let holder = self.holder()?;
         let finished = self.memory().finished.clone();
         let draft = self.database.write("prepare", Sync::Later, |connection| {
-            for id in &finished {
-                query::forget(connection, *id)?;
-            }
             self.refuse_taken(connection, "key", key)?;
             let parent = parent
                 .map(|name| query::parent(connection, name))
@@ -164,6 +161,10 @@ impl Catalog {
                     holder,
                 },
             )?;
+            query::forget_emptied_below(connection, id)?;
+            for id in &finished {
+                query::forget(connection, *id)?;
+            }
             let chain = match parent {
                 Some(parent) => self.chain_of(connection, parent)?,
                 None => Vec::new(),
@@ -252,16 +253,16 @@ impl Catalog {
         let holder = self.holder()?;
         self.database.write("remove", Sync::Now, |connection| {
             let row = query::get(connection, name)?;
-            if let Some(child) = query::a_child(connection, row.id)? {
-                return Err(Fault::Refused(
-                    Error::new(ErrorKind::InUse, "remove")
-                        .because("another snapshot stands on it")
-                        .with("name", name)
-                        .with("child", child),
-                ));
+            if query::mark_removing(connection, row.id, holder)? {
+                return Ok(row);
             }
-            query::mark_removing(connection, row.id, holder)?;
-            Ok(row)
+            let child = query::a_child(connection, row.id)?.unwrap_or_default();
+            Err(Fault::Refused(
+                Error::new(ErrorKind::InUse, "remove")
+                    .because("another snapshot stands on it")
+                    .with("name", name)
+                    .with("child", child),
+            ))
         })
     }
 
@@ -355,7 +356,7 @@ impl Catalog {
             let changed = connection
                 .prepare_cached(
                     "UPDATE snapshot SET labels = ?2, updated_ms = max(?3, created_ms) \
-                     WHERE name = ?1",
+                     WHERE name = ?1 AND state = 2",
                 )?
                 .execute((name.as_str(), query::labels_text(labels), query::now_ms()))?;
             if changed == 1 {
@@ -430,14 +431,13 @@ impl Catalog {
             let error = Error::new(ErrorKind::AlreadyExists, "catalogue").with(what, name);
             Err(Fault::Refused(error))
         };
-        if query::find(connection, name)?.is_some() {
-            return taken();
-        }
-        match query::find_creating(connection, name)? {
+        match query::find(connection, name)? {
             None => Ok(()),
-            Some(row) if self.is_abandoned(&row)? => {
+            Some(row) if row.state == State::Creating && self.is_abandoned(&row)? => {
+                // Nothing stands on what was never finished.
                 let dead = row.holder.as_deref().unwrap_or_default();
-                Ok(query::mark_removing(connection, row.id, dead)?)
+                query::mark_removing(connection, row.id, dead)?;
+                Ok(())
             }
             Some(_) => taken(),
         }

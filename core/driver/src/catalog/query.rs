@@ -19,9 +19,6 @@ macro_rules! select_rows {
     };
 }
 
-/// What stands before the name of a snapshot that is being made.
-const RESERVED: char = '\u{1}';
-
 /// Longest chain that is believed; a longer one is a loop.
 const LONGEST_CHAIN: usize = 100_000;
 
@@ -60,7 +57,7 @@ pub(super) fn insert(connection: &Connection, new: &NewRow<'_>) -> rusqlite::Res
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7)",
         )?
         .insert((
-            reserved(new.name),
+            new.name.as_str(),
             kind_number(new.kind),
             state_number(State::Creating),
             new.parent.map(|parent| parent.0),
@@ -71,37 +68,30 @@ pub(super) fn insert(connection: &Connection, new: &NewRow<'_>) -> rusqlite::Res
         .map(SnapshotId)
 }
 
-/// The snapshot called `name`, if it exists.
+/// The row that has the name: a snapshot that exists or one that is being made.
 pub(super) fn find(connection: &Connection, name: &SnapshotName) -> Result<Option<Row>, Fault> {
-    find_exactly(connection, name.as_str())
-}
-
-/// The row that is being made under `name`.
-pub(super) fn find_creating(
-    connection: &Connection,
-    name: &SnapshotName,
-) -> Result<Option<Row>, Fault> {
-    find_exactly(connection, &reserved(name))
-}
-
-fn find_exactly(connection: &Connection, name: &str) -> Result<Option<Row>, Fault> {
     let row = connection
         .prepare_cached(select_rows!("WHERE s.name = ?1"))?
-        .query_row([name], read_row)
+        .query_row([name.as_str()], read_row)
         .optional()?;
     Ok(row)
 }
 
+/// The snapshot called `name`, if it exists.
+fn find_ready(connection: &Connection, name: &SnapshotName) -> Result<Option<Row>, Fault> {
+    Ok(find(connection, name)?.filter(|row| row.state == State::Ready))
+}
+
 /// The snapshot called `name`, or `NotFound`.
 pub(super) fn get(connection: &Connection, name: &SnapshotName) -> Result<Row, Fault> {
-    find(connection, name)?.ok_or_else(|| {
+    find_ready(connection, name)?.ok_or_else(|| {
         Fault::Refused(Error::new(ErrorKind::NotFound, "catalogue").with("name", name))
     })
 }
 
 /// The committed snapshot called `name`, as a parent.
 pub(super) fn parent(connection: &Connection, name: &SnapshotName) -> Result<Row, Fault> {
-    let row = find(connection, name)?.ok_or_else(|| {
+    let row = find_ready(connection, name)?.ok_or_else(|| {
         Fault::Refused(
             Error::new(ErrorKind::NotFound, "catalogue")
                 .because("no such parent")
@@ -146,22 +136,41 @@ pub(super) fn chain(connection: &Connection, first: SnapshotId) -> Result<Vec<Sn
     ))
 }
 
-/// Deletes a row that is no snapshot, if it is there.
+/// Deletes a row that is no snapshot, if it is there; the one with the highest number is emptied.
 pub(super) fn forget(connection: &Connection, id: SnapshotId) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("DELETE FROM snapshot WHERE id = ?1 AND state <> 2")?
+    let deleted = connection
+        .prepare_cached(
+            "DELETE FROM snapshot WHERE id = ?1 AND state <> 2 \
+             AND id < (SELECT max(id) FROM snapshot)",
+        )?
         .execute([id.0])?;
+    if deleted == 0 {
+        connection
+            .prepare_cached(
+                "UPDATE snapshot SET state = 3, name = NULL, holder = NULL \
+                 WHERE id = ?1 AND state <> 2",
+            )?
+            .execute([id.0])?;
+    }
     Ok(())
+}
+
+/// Deletes the emptied row below a new one.
+pub(super) fn forget_emptied_below(
+    connection: &Connection,
+    id: SnapshotId,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("DELETE FROM snapshot WHERE id = ?1 AND state = 3 AND holder IS NULL")?
+        .execute([id.0 - 1])
+        .map(drop)
 }
 
 /// Whether anything that exists or is being made stands on `id`.
 pub(super) fn a_child(connection: &Connection, id: SnapshotId) -> rusqlite::Result<Option<String>> {
     connection
         .prepare_cached("SELECT name FROM snapshot WHERE parent = ?1 AND name IS NOT NULL LIMIT 1")?
-        .query_row([id.0], |row| {
-            let name: String = row.get(0)?;
-            Ok(name.trim_start_matches(RESERVED).to_owned())
-        })
+        .query_row([id.0], |row| row.get(0))
         .optional()
 }
 
@@ -175,15 +184,16 @@ pub(super) fn list(connection: &Connection) -> rusqlite::Result<Vec<Row>> {
 pub(super) fn unfinished(connection: &Connection) -> rusqlite::Result<Vec<Row>> {
     connection
         .prepare_cached(select_rows!(
-            "WHERE s.name IS NULL OR s.name < char(2) ORDER BY s.id"
+            "WHERE s.state <> 2 AND s.holder IS NOT NULL ORDER BY s.id"
         ))?
         .query_map([], read_row)?
         .collect()
 }
 
+/// The numbers of all rows but an emptied one, of which nothing is on disk.
 pub(super) fn ids(connection: &Connection) -> rusqlite::Result<Vec<SnapshotId>> {
     connection
-        .prepare_cached("SELECT id FROM snapshot")?
+        .prepare_cached("SELECT id FROM snapshot WHERE state = 2 OR holder IS NOT NULL")?
         .query_map([], |row| row.get(0).map(SnapshotId))?
         .collect()
 }
@@ -191,24 +201,24 @@ pub(super) fn ids(connection: &Connection) -> rusqlite::Result<Vec<SnapshotId>> 
 /// Gives a created row its name.
 pub(super) fn mark_ready(connection: &Connection, id: SnapshotId) -> rusqlite::Result<bool> {
     connection
-        .prepare_cached(
-            "UPDATE snapshot SET state = 2, name = substr(name, 2), holder = NULL \
-             WHERE id = ?1 AND state = 1",
-        )?
+        .prepare_cached("UPDATE snapshot SET state = 2, holder = NULL WHERE id = ?1 AND state = 1")?
         .execute([id.0])
         .map(|changed| changed == 1)
 }
 
-/// Takes the name and marks the row for deletion by `holder`.
+/// Takes the name and marks the row for deletion by `holder`; false if anything stands on it.
 pub(super) fn mark_removing(
     connection: &Connection,
     id: SnapshotId,
     holder: &str,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<bool> {
     connection
-        .prepare_cached("UPDATE snapshot SET state = 3, name = NULL, holder = ?2 WHERE id = ?1")?
+        .prepare_cached(
+            "UPDATE snapshot SET state = 3, name = NULL, holder = ?2 WHERE id = ?1 AND NOT EXISTS \
+             (SELECT 1 FROM snapshot child WHERE child.parent = ?1 AND child.name IS NOT NULL)",
+        )?
         .execute((id.0, holder))
-        .map(drop)
+        .map(|changed| changed == 1)
 }
 
 fn read_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
@@ -235,13 +245,9 @@ fn name_at(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Option<Sn
     let Some(text) = row.get_ref(column)?.as_str_or_null()? else {
         return Ok(None);
     };
-    SnapshotName::new(text.strip_prefix(RESERVED).unwrap_or(text))
+    SnapshotName::new(text)
         .map(Some)
         .map_err(|error| broken(column, error))
-}
-
-fn reserved(name: &SnapshotName) -> String {
-    format!("{RESERVED}{name}")
 }
 
 fn broken(

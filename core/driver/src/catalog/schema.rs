@@ -1,9 +1,11 @@
 //! Tables, versions, and making or recognising a root.
 //!
-//! `snapshot.name` tells the state as well, so that one index finds both names and what is
-//! unfinished: a name as it is for a snapshot that exists, with U+0001 in front (no name begins
-//! so) while it is being made, NULL once it is being removed. `parent` is no foreign key: a row
-//! that is being removed may outlive its parent's.
+//! `snapshot.name` is NULL once the snapshot is being removed, which frees the name. `parent` is
+//! no foreign key: a row that is being removed may outlive its parent's.
+//!
+//! Numbers are never given twice: a new row takes the highest number plus one, and the row with
+//! the highest number is not deleted but emptied (`name` and `holder` NULL, being removed) until
+//! a later one is there. AUTOINCREMENT would write one page more in each creation.
 //!
 //! Pages are small, since an operation writes a few bytes on several of them.
 
@@ -31,8 +33,8 @@ const DRIVER: &str = "driver";
 /// Keys that a driver records itself get this prefix.
 pub(super) const OPTION_PREFIX: &str = "option.";
 
-/// Set before anything is written.
-const PAGES: &str = "PRAGMA page_size=1024";
+/// Bytes of a page.
+pub(super) const PAGE: u64 = 1024;
 
 const TABLES: &str = "
 CREATE TABLE meta (
@@ -40,7 +42,7 @@ CREATE TABLE meta (
     value TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE snapshot (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    id INTEGER PRIMARY KEY,
     name TEXT UNIQUE,
     kind INTEGER NOT NULL CHECK (kind BETWEEN 1 AND 3),
     state INTEGER NOT NULL CHECK (state BETWEEN 1 AND 3),
@@ -145,7 +147,8 @@ fn create(root: &Path, options: &CatalogOptions<'_>) -> Result<Database> {
         Ok(()) | Err(_) => {}
     }
     database.query(OPERATION, |connection| {
-        connection.execute_batch(PAGES)?;
+        // Before anything is written.
+        connection.execute_batch(&format!("PRAGMA page_size={PAGE}"))?;
         let mode: String = connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0))?;
         if mode == "wal" {
             return Ok(());

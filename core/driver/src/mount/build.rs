@@ -101,6 +101,34 @@ pub(super) fn attach(
     told
 }
 
+/// [`attach`] for a mount that nobody records: gives the mount's identity.
+///
+/// Where mount(2) can say the whole step, it is one call instead of one for each layer, whose cost
+/// shows from a few layers on. What it refuses is tried again through fsopen(2), for the kernel's
+/// own words.
+pub(super) fn show(
+    step: &MountStep,
+    target: &Path,
+    interface: Interface,
+) -> Result<Option<UniqueMountId>> {
+    if interface == Interface::Context
+        && classic::is_plain(step)
+        && classic::mount(step, target).is_ok()
+    {
+        let told = identity(statmount::mount_id(target));
+        if told.is_err() {
+            super::unmount::all(target, 1, None)?;
+        }
+        return told;
+    }
+    let mut found = None;
+    attach(step, target, interface, &mut |id| {
+        found = id;
+        Ok(())
+    })?;
+    Ok(found)
+}
+
 /// Mounts the last step of `plan`, which is what would be seen, where nobody sees it.
 pub(super) fn detached(plan: &MountPlan, interface: Interface) -> Result<Detached> {
     let open_root = |mount: &DetachedMount| {

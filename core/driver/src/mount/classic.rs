@@ -89,6 +89,16 @@ fn data(step: &MountStep, shown: impl Fn(&str) -> String) -> Vec<String> {
     options
 }
 
+/// Whether `step` is an overlay whose paths need no escape.
+pub(super) fn is_plain(step: &MountStep) -> bool {
+    let is_plain = |value: &String| !value.contains(['\\', ':', ',']);
+    let mut values = step
+        .options
+        .iter()
+        .filter_map(|option| option.value.as_ref());
+    step.fs_type == OVERLAY && values.all(is_plain)
+}
+
 fn escaped(path: &str, special: &[char]) -> String {
     let mut text = String::with_capacity(path.len());
     for letter in path.chars() {

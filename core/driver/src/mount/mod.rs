@@ -70,11 +70,8 @@ fn mount_through(plan: &MountPlan, target: &Path, interface: Interface) -> Resul
         hold: plan.hold.as_deref().map(hold::share).transpose()?,
     };
     for step in &plan.steps {
-        build::attach(step, &mounted.target, interface, &mut |id| {
-            mounted.id = id;
-            Ok(())
-        })
-        .map_err(|error| error.with("target", target.display()))?;
+        mounted.id = build::show(step, &mounted.target, interface)
+            .map_err(|error| error.with("target", target.display()))?;
         mounted.steps += 1;
     }
     tracing::debug!(

@@ -32,7 +32,31 @@ impl Mechanism {
             fs_err::create_dir_all(directory).map_err(|error| Error::io("open", error))?;
         }
         self.sweep(Leftovers::Abandoned)?;
+        for row in self.catalog.list()? {
+            self.make_again(&row)?;
+        }
         Ok(())
+    }
+
+    /// A durable prepare syncs its row and what it copies, not empty directories: had anything in
+    /// them been synced, so would they. What never reached the disk was still empty.
+    fn make_again(&self, row: &Row) -> Result<()> {
+        let lost = match (row.kind, row.parent) {
+            (SnapshotKind::Active, None) => !self.layout.tree(row.id).exists(),
+            (SnapshotKind::View, _) => !self.layout.snapshot(row.id).exists(),
+            // Synced, each before its row.
+            (SnapshotKind::Active, Some(_)) | (SnapshotKind::Committed, _) => false,
+        };
+        if !lost {
+            return Ok(());
+        }
+        tracing::info!(id = %row.id, "making a snapshot's directories again");
+        recovery::remove_all(&self.layout.snapshots(), row.id)?;
+        let draft = Draft {
+            id: row.id,
+            chain: Vec::new(),
+        };
+        self.make(&draft, row.kind)
     }
 
     pub(crate) fn sweep(&self, which: Leftovers) -> Result<u64> {

@@ -63,15 +63,32 @@ impl Mechanism {
         }
         self.sweep(Leftovers::Abandoned)?;
         for row in self.catalog.list()? {
-            if row.kind == SnapshotKind::Active && !self.layout.upper(row.id).exists() {
-                // A durable prepare syncs its row, not its directories: had anything in them been
-                // synced, so would they. What never reached the disk was still empty.
-                tracing::info!(id = %row.id, "making an active snapshot's directories again");
-                let chain = self.catalog.parents(&row)?;
-                self.make_directories(&Draft { id: row.id, chain }, SnapshotKind::Active)?;
-            }
+            self.make_again(&row)?;
         }
         Ok(())
+    }
+
+    /// A durable prepare syncs its row, not its directories: had anything in them been synced, so
+    /// would they. What never reached the disk was still empty.
+    fn make_again(&self, row: &Row) -> Result<()> {
+        let (lost, half) = match row.kind {
+            SnapshotKind::Active => (
+                !self.layout.upper(row.id).exists(),
+                !self.layout.work(row.id).exists(),
+            ),
+            SnapshotKind::View => (!self.layout.snapshot(row.id).exists(), false),
+            SnapshotKind::Committed => return Ok(()),
+        };
+        if lost {
+            tracing::info!(id = %row.id, "making a snapshot's directories again");
+            recovery::remove_all(&self.layout.snapshots(), row.id)?;
+            let chain = self.catalog.parents(row)?;
+            self.make_directories(&Draft { id: row.id, chain }, row.kind)
+        } else if half {
+            make_directory(&self.layout.work(row.id), 0o700)
+        } else {
+            Ok(())
+        }
     }
 
     pub(crate) fn sweep(&self, which: Leftovers) -> Result<u64> {

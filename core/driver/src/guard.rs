@@ -46,20 +46,32 @@ pub fn exclusive(
     Ok(lock)
 }
 
-/// [`exclusive`] for a removal, which must be possible also of a snapshot whose directory was
-/// lost: that is made again, empty, to be locked and removed.
+/// [`exclusive`] of the snapshot's directory for a removal, which must be possible also if that
+/// was lost.
 pub fn exclusive_for_removal(catalog: &Catalog, row: &Row, snapshot: &Path) -> Result<FileLock> {
-    const OPERATION: &str = "remove";
-    let fail = |errno: Errno| Error::io(OPERATION, errno.into()).with("path", snapshot.display());
+    exclusive_anew(catalog, row, snapshot, "remove")
+}
+
+/// [`exclusive`] of the snapshot's directory, which is made again, empty, if it was lost.
+pub(crate) fn exclusive_anew(
+    catalog: &Catalog,
+    row: &Row,
+    snapshot: &Path,
+    operation: &'static str,
+) -> Result<FileLock> {
+    let fail = |errno: Errno| Error::io(operation, errno.into()).with("path", snapshot.display());
     let made = match rustix::fs::mkdir(snapshot, Mode::RWXU) {
         Ok(()) => true,
         Err(Errno::EXIST) => false,
         Err(errno) => return Err(fail(errno)),
     };
-    let taken = exclusive(catalog, row, snapshot, OPERATION);
+    let taken = exclusive(catalog, row, snapshot, operation);
     if made && taken.is_err() {
         // The snapshot itself is gone: its directory was removed, not lost.
-        rustix::fs::rmdir(snapshot).map_err(fail)?;
+        match rustix::fs::rmdir(snapshot) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(fail(errno)),
+        }
     }
     taken
 }

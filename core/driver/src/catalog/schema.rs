@@ -195,7 +195,11 @@ fn refuse_filled(root: &Path) -> Result<()> {
             HOLDERS,
             "lost+found",
         ];
-        if !own.iter().any(|known| name == *known) {
+        // Another process may be probing here.
+        let scratch = name
+            .as_encoded_bytes()
+            .starts_with(crate::probe::SCRATCH_PREFIX.as_bytes());
+        if !scratch && !own.iter().any(|known| name == *known) {
             return Err(Error::new(ErrorKind::InvalidInput, OPERATION)
                 .because("the directory is neither empty nor a driver's root")
                 .with("root", root.display())

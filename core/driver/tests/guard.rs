@@ -3,9 +3,7 @@
 
 use std::path::PathBuf;
 use strata_driver::catalog::{Catalog, CatalogOptions, CommitRow, Row, SnapshotId};
-use strata_driver::{
-    DriverName, Durability, ErrorKind, Labels, SnapshotKind, SnapshotName, guard,
-};
+use strata_driver::{DriverName, Durability, ErrorKind, Labels, SnapshotKind, SnapshotName, guard};
 
 struct Bench {
     directory: tempfile::TempDir,

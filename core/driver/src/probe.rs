@@ -40,7 +40,7 @@ impl Scratch {
                 Err(errno) => {
                     return Err(Unavailable::new(
                         format!("`{}` cannot be written: {errno}", home.display()),
-                        "choose a root that this user may write, or run as root",
+                        way_out(errno),
                     ));
                 }
             }
@@ -64,6 +64,17 @@ impl Drop for Scratch {
         if let Err(error) = fs_err::remove_dir_all(&self.path) {
             tracing::warn!(%error, "probe directory left behind");
         }
+    }
+}
+
+fn way_out(errno: rustix::io::Errno) -> &'static str {
+    use rustix::io::Errno;
+    match errno {
+        Errno::NOSPC | Errno::DQUOT => {
+            "free some space on its file system first; removing a snapshot needs a little as well"
+        }
+        Errno::ROFS => "mount its file system for writing, or choose another root",
+        _ => "choose a root that this user may write, or run as root",
     }
 }
 

@@ -77,7 +77,7 @@ pub(super) fn open(root: &Path, options: &CatalogOptions<'_>) -> Result<Database
     let path = root.join(FILE);
     if !path
         .try_exists()
-        .map_err(|error| Error::io(OPERATION, error))?
+        .map_err(|error| Error::io(OPERATION, error).with("root", root.display()))?
     {
         return create(root, options);
     }
@@ -127,6 +127,9 @@ fn create(root: &Path, options: &CatalogOptions<'_>) -> Result<Database> {
     const OPERATION: &str = "make catalogue";
     let io = |error| Error::io(OPERATION, error).with("root", root.display());
     match fs_err::create_dir(root) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(io(error).hint("make the directory above it first"));
+        }
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(io(error)),
         Ok(()) | Err(_) => {}
     }

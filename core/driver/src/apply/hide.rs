@@ -7,7 +7,7 @@
 use super::Applier;
 use super::error::Step as _;
 use super::parents::{Found, Missing, undescribed};
-use super::placement::Below;
+use super::placement::{Below, Purpose};
 use super::record::{Name, join, split};
 use super::remove::{Removed, for_each_name, remove};
 use crate::error::Result;
@@ -41,7 +41,11 @@ impl Applier<'_> {
             Found::Directory(parent) => self.seal(parent.directory.as_fd(), &parent.path),
             Found::Missing(path) => {
                 let hidden = self.record.is_sealed(&path);
-                if hidden || !matches!(self.placement.below(&path)?, Below::Directory(_)) {
+                if hidden {
+                    return Ok(());
+                }
+                let below = self.placement.below(&path, Purpose::Seal)?;
+                if !matches!(below, Below::Directory(_)) {
                     return Ok(());
                 }
                 let parent = self.parent(&path)?;
@@ -54,7 +58,9 @@ impl Applier<'_> {
     /// Hides `path` in the layers below; the root has nothing there.
     fn hide_below(&mut self, path: &[u8]) -> Result<()> {
         let (directory, _) = split(path);
-        if self.record.is_sealed(directory) || self.placement.below(path)? == Below::Nothing {
+        if self.record.is_sealed(directory)
+            || self.placement.below(path, Purpose::Hide)? == Below::Nothing
+        {
             return Ok(());
         }
         let parent = self.parent(directory)?;
@@ -74,6 +80,7 @@ impl Applier<'_> {
         self.seal(parent.directory.as_fd(), path)?;
         if name.is_none() {
             // The directory whose attributes it had is hidden too.
+            self.placement.describe(path);
             self.set_directory_attributes(parent.directory.as_fd(), path, &undescribed())?;
         }
         Ok(())

@@ -3,6 +3,7 @@
 mod attributes;
 mod late;
 mod placement;
+mod questions;
 
 pub(crate) use placement::UpperPlacement;
 

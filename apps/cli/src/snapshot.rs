@@ -147,11 +147,23 @@ fn write_out(mut from: impl Read, output: Option<&Path>) -> anyhow::Result<()> {
         std::io::copy(&mut from, &mut std::io::stdout().lock())?;
         return Ok(());
     };
-    // A half-written layer must not pass for a whole one.
-    let part = path.with_extension("part");
-    let mut file = fs_err::File::create(&part)?;
+    // What is no regular file (`/dev/null`, a pipe) is written to, not replaced.
+    let target = match path.metadata() {
+        Ok(found) if !found.is_file() => {
+            let mut file = fs_err::OpenOptions::new().write(true).open(path)?;
+            std::io::copy(&mut from, &mut file)?;
+            return Ok(());
+        }
+        Ok(_) => fs_err::canonicalize(path)?,
+        Err(_) => path.to_owned(),
+    };
+    // A half-written layer must not pass for a whole one, and is nobody else's file.
+    let mut part = target.clone().into_os_string();
+    part.push(format!(".{}.part", std::process::id()));
+    let part = std::path::PathBuf::from(part);
+    let mut file = fs_err::File::create_new(&part)?;
     let copied = std::io::copy(&mut from, &mut file).map_err(anyhow::Error::from);
-    match copied.and_then(|_| Ok(fs_err::rename(&part, path)?)) {
+    match copied.and_then(|_| Ok(fs_err::rename(&part, &target)?)) {
         Ok(()) => Ok(()),
         Err(error) => {
             fs_err::remove_file(&part).context("the part that was written stays")?;

@@ -103,6 +103,84 @@ fn is_root() -> bool {
 }
 
 #[test]
+fn an_output_replaces_no_more_than_the_file_named() {
+    if !is_root() {
+        return;
+    }
+    let strata = Strata::new();
+    strata.good("vfs", &["prepare", "a"]);
+    let file = |name: &str| strata.root.path().join(name);
+    fs_err::write(file("layer.part"), "mine").unwrap();
+    fs_err::write(file("layer.tar"), "old").unwrap();
+    std::os::unix::fs::symlink("layer.tar", file("link")).unwrap();
+    let null = rustix::fs::makedev(1, 3);
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    let kind = rustix::fs::FileType::CharacterDevice;
+    rustix::fs::mknodat(rustix::fs::CWD, file("null"), kind, mode, null).unwrap();
+    for output in ["layer.tar", "link", "null"] {
+        let path = file(output);
+        let diff = ["diff", "a", "--output", path.to_str().unwrap()];
+        let output = strata.snapshot("vfs", &diff);
+        assert!(output.status.success(), "{diff:?}: {}", stderr(&output));
+    }
+    let kind = |name: &str| fs_err::symlink_metadata(file(name)).unwrap().file_type();
+    assert!(!kind("null").is_file(), "the device was replaced");
+    assert!(kind("link").is_symlink());
+    assert_eq!(fs_err::read(file("layer.part")).unwrap(), b"mine");
+    assert_eq!(fs_err::metadata(file("layer.tar")).unwrap().len(), 1024);
+    assert_eq!(fs_err::read_dir(strata.root.path()).unwrap().count(), 5);
+}
+
+#[test]
+fn a_snapshot_whose_directories_a_power_loss_took_is_made_again_or_removed() {
+    if !is_root() {
+        return;
+    }
+    for driver in ["vfs", "overlay"] {
+        let strata = Strata::new();
+        let lost = |id: u32, below: &str| {
+            let path = strata.root().join("snapshots").join(id.to_string());
+            fs_err::remove_dir_all(path.join(below)).unwrap();
+        };
+        let target = strata.root.path().join("target");
+        fs_err::create_dir(&target).unwrap();
+        let target = target.to_str().unwrap();
+        strata.good(driver, &["prepare", "a"]);
+        lost(1, "fs");
+        strata.good(driver, &["ls"]);
+        strata.good(driver, &["prepare", "b"]);
+        lost(2, "");
+        strata.good(driver, &["view", "c"]);
+        lost(3, "");
+        for key in ["a", "b", "c"] {
+            strata.good(driver, &["mount", key, target]);
+            strata.good(driver, &["unmount", target]);
+        }
+        strata.good(driver, &["commit", "a", "layer"]);
+        lost(1, "");
+        for name in ["layer", "b", "c"] {
+            strata.good(driver, &["rm", name]);
+        }
+        let left = fs_err::read_dir(strata.root().join("snapshots")).unwrap();
+        assert_eq!(left.count(), 0, "{driver}");
+    }
+}
+
+#[test]
+fn a_probe_that_was_killed_or_runs_is_in_nobodys_way() {
+    if !is_root() {
+        return;
+    }
+    for driver in ["vfs", "overlay"] {
+        let strata = Strata::new();
+        let left = strata.root().join(".strata-probe-1-0");
+        fs_err::create_dir_all(left.join("upper")).unwrap();
+        strata.good(driver, &["ls"]);
+        assert!(!left.exists(), "{driver}");
+    }
+}
+
+#[test]
 fn unknown_things_are_refused_with_what_there_is() {
     let strata = Strata::new();
     let output = strata.run(&["--driver", "ovrlay", "snapshot", "ls"]);

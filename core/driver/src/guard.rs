@@ -1,8 +1,9 @@
 //! Keeping others out while a snapshot is committed, removed or written to.
 
-use crate::catalog::{Catalog, Row};
+use crate::catalog::{Catalog, Row, SnapshotId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::hold;
+use crate::name::SnapshotName;
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use std::path::{Path, PathBuf};
@@ -46,20 +47,32 @@ pub fn exclusive(
     Ok(lock)
 }
 
-/// [`exclusive`] for a removal, which must be possible also of a snapshot whose directory was
-/// lost: that is made again, empty, to be locked and removed.
+/// [`exclusive`] of the snapshot's directory for a removal, which must be possible also if that
+/// was lost.
 pub fn exclusive_for_removal(catalog: &Catalog, row: &Row, snapshot: &Path) -> Result<FileLock> {
-    const OPERATION: &str = "remove";
-    let fail = |errno: Errno| Error::io(OPERATION, errno.into()).with("path", snapshot.display());
+    exclusive_anew(catalog, row, snapshot, "remove")
+}
+
+/// [`exclusive`] of the snapshot's directory, which is made again, empty, if it was lost.
+pub(crate) fn exclusive_anew(
+    catalog: &Catalog,
+    row: &Row,
+    snapshot: &Path,
+    operation: &'static str,
+) -> Result<FileLock> {
+    let fail = |errno: Errno| Error::io(operation, errno.into()).with("path", snapshot.display());
     let made = match rustix::fs::mkdir(snapshot, Mode::RWXU) {
         Ok(()) => true,
         Err(Errno::EXIST) => false,
         Err(errno) => return Err(fail(errno)),
     };
-    let taken = exclusive(catalog, row, snapshot, OPERATION);
+    let taken = exclusive(catalog, row, snapshot, operation);
     if made && taken.is_err() {
         // The snapshot itself is gone: its directory was removed, not lost.
-        rustix::fs::rmdir(snapshot).map_err(fail)?;
+        match rustix::fs::rmdir(snapshot) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(fail(errno)),
+        }
     }
     taken
 }
@@ -72,6 +85,39 @@ fn lost(error: Error, operation: &'static str) -> Error {
         .because("the snapshot was removed meanwhile, or its directory was lost")
         .hint("`strata snapshot ls` says whether it is still there; if so, remove it")
         .caused_by(error)
+}
+
+/// Snapshots that are being read without a lock, which would keep nobody from reading them too.
+#[derive(Clone, Debug)]
+#[must_use = "a reading that is not confirmed may have seen half a snapshot"]
+pub struct Reading(Vec<SnapshotId>);
+
+impl Reading {
+    /// Before the first look at what these snapshots hold.
+    pub fn begin<'a>(
+        catalog: &Catalog,
+        snapshots: impl IntoIterator<Item = &'a SnapshotName>,
+    ) -> Result<Self> {
+        let ids = snapshots
+            .into_iter()
+            .map(|name| catalog.get(name).map(|row| row.id));
+        ids.collect::<Result<_>>().map(Self)
+    }
+
+    /// After the last one: [`ErrorKind::NotFound`] if somebody has removed one of them meanwhile,
+    /// since a removal takes names away one by one. A removal is recorded before it begins.
+    pub fn confirm(&self, catalog: &Catalog, operation: &'static str) -> Result<()> {
+        for id in &self.0 {
+            if !catalog
+                .exists(*id)
+                .map_err(|error| error.during(operation))?
+            {
+                return Err(Error::new(ErrorKind::NotFound, operation)
+                    .because("somebody has removed the snapshot while it was read"));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The file in a snapshot's directory that says that an apply has begun and not ended.

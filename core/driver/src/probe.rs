@@ -6,15 +6,22 @@ use crate::host::Host;
 use crate::snapshot::Bytes;
 use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, Uid, XattrFlags};
 use std::path::{Path, PathBuf};
+use strata_sys::lock::FileLock;
+
+/// What the names of scratch directories begin with.
+pub(crate) const SCRATCH_PREFIX: &str = ".strata-probe-";
 
 /// A scratch directory for probing, removed on drop.
 #[derive(Debug)]
 pub struct Scratch {
     path: PathBuf,
+    /// Tells that somebody still uses it.
+    _lock: FileLock,
 }
 
 impl Scratch {
-    /// Makes a directory in `root` or its nearest existing ancestor.
+    /// Makes a directory in `root` or its nearest existing ancestor, and removes those that killed
+    /// processes left there.
     pub fn beside(root: &Path) -> Result<Self, Unavailable> {
         static NUMBER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let home = root
@@ -22,14 +29,27 @@ impl Scratch {
             .find(|path| path.is_dir())
             .filter(|path| *path != Path::new(""))
             .unwrap_or_else(|| Path::new("."));
-        let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let path = home.join(format!(".strata-probe-{}-{number}", std::process::id()));
-        match rustix::fs::mkdir(&path, Mode::RWXU) {
-            Ok(()) => Ok(Self { path }),
-            Err(errno) => Err(Unavailable::new(
-                format!("`{}` cannot be written: {errno}", home.display()),
-                "choose a root that this user may write, or run as root",
-            )),
+        remove_abandoned(home);
+        loop {
+            let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let path = home.join(format!("{SCRATCH_PREFIX}{}-{number}", std::process::id()));
+            match rustix::fs::mkdir(&path, Mode::RWXU) {
+                Ok(()) => {}
+                // Of an earlier process with this number.
+                Err(rustix::io::Errno::EXIST) => continue,
+                Err(errno) => {
+                    return Err(Unavailable::new(
+                        format!("`{}` cannot be written: {errno}", home.display()),
+                        way_out(errno),
+                    ));
+                }
+            }
+            // Whoever looks for abandoned ones before it is locked takes it away.
+            if let Ok(Some(lock)) = FileLock::try_exclusive(&path)
+                && path.exists()
+            {
+                return Ok(Self { path, _lock: lock });
+            }
         }
     }
 
@@ -43,6 +63,35 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         if let Err(error) = fs_err::remove_dir_all(&self.path) {
             tracing::warn!(%error, "probe directory left behind");
+        }
+    }
+}
+
+fn way_out(errno: rustix::io::Errno) -> &'static str {
+    use rustix::io::Errno;
+    match errno {
+        Errno::NOSPC | Errno::DQUOT => {
+            "free some space on its file system first; removing a snapshot needs a little as well"
+        }
+        Errno::ROFS => "mount its file system for writing, or choose another root",
+        _ => "choose a root that this user may write, or run as root",
+    }
+}
+
+/// Removes the scratch directories in `home` that nobody uses any more.
+fn remove_abandoned(home: &Path) {
+    let Ok(entries) = fs_err::read_dir(home) else {
+        return;
+    };
+    for entry in entries.filter_map(std::result::Result::ok) {
+        if entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(SCRATCH_PREFIX.as_bytes())
+            && let Ok(Some(_lock)) = FileLock::try_exclusive(&entry.path())
+            && let Err(error) = fs_err::remove_dir_all(entry.path())
+        {
+            tracing::debug!(%error, "an abandoned probe directory stays");
         }
     }
 }

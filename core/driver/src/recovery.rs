@@ -1,7 +1,8 @@
 //! Recovery and reclaiming for drivers that keep a directory per snapshot.
 
-use crate::catalog::{Catalog, Leftovers, SnapshotId};
+use crate::catalog::{Catalog, Leftovers, Row, SnapshotId};
 use crate::error::{Error, ErrorKind, Result};
+use crate::guard;
 use crate::tree::{self, Budget, Removal};
 use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeSet;
@@ -55,6 +56,38 @@ pub fn remove_now(catalog: &Catalog, directory: &Path, id: SnapshotId) -> Result
         Removal::Complete => catalog.finish_remove(id),
         Removal::Left => Ok(()),
     }
+}
+
+/// Makes again, by `make`, what a snapshot lacks on disk, unless `is_whole`.
+///
+/// A durable prepare syncs its row and not its directories: had anything in them been synced, so
+/// would they, and what never reached the disk was still empty. `make` has the snapshot's
+/// directory to itself. A snapshot that somebody removes, or works on, meanwhile is left alone.
+pub fn restore(
+    catalog: &Catalog,
+    row: &Row,
+    snapshot: &Path,
+    is_whole: impl Fn() -> bool,
+    make: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    if is_whole() {
+        return Ok(());
+    }
+    let lock = match guard::exclusive_anew(catalog, row, snapshot, "open") {
+        Ok(lock) => lock,
+        Err(error) => {
+            return match error.kind() {
+                ErrorKind::NotFound | ErrorKind::InvalidState | ErrorKind::InUse => Ok(()),
+                _ => Err(error),
+            };
+        }
+    };
+    if !is_whole() {
+        tracing::info!(id = %row.id, "making a snapshot's directories again");
+        make()?;
+    }
+    drop(lock);
+    Ok(())
 }
 
 /// Called with the failure of an apply: if the disk is full, gives space back at once by emptying

@@ -13,6 +13,8 @@ const BLOCK: usize = 256 * 1024;
 /// Blocks under way: enough to ride out the other side's pauses, little memory.
 const BLOCKS: usize = 8;
 
+/// A block of the changeset; an empty one says that it is complete. A producer that goes away
+/// without a last word has failed: its stream must not pass for a whole changeset.
 type Message = Result<Bytes, io::Error>;
 
 /// The writing end of a [`DiffStream`]; used on a blocking thread.
@@ -30,6 +32,8 @@ pub struct DiffSink {
 pub struct DiffStream {
     blocks: mpsc::Receiver<Message>,
     current: Bytes,
+    /// The producer has said that it is complete, or failed.
+    ended: bool,
 }
 
 /// A bounded pipe for one changeset.
@@ -44,6 +48,7 @@ pub fn diff_channel() -> (DiffSink, DiffStream) {
         DiffStream {
             blocks: receiver,
             current: Bytes::new(),
+            ended: false,
         },
     )
 }
@@ -69,13 +74,13 @@ impl DiffSink {
             .map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the reader went away"))
     }
 
-    fn finish(mut self, outcome: Result<()>) {
-        let last = match outcome {
-            Ok(()) if self.buffer.is_empty() => return,
-            Ok(()) => Ok(Bytes::from(std::mem::take(&mut self.buffer))),
-            Err(error) => Err(io::Error::other(error)),
-        };
-        drop(self.blocks.blocking_send(last)); // a reader that went away needs no last word
+    /// Ends the changeset: complete, or failed. A sink dropped without this has failed.
+    pub fn finish(mut self, outcome: Result<()>) {
+        if outcome.is_ok() && !self.buffer.is_empty() && self.send().is_err() {
+            return; // a reader that went away needs no last word
+        }
+        let last = outcome.map(|()| Bytes::new()).map_err(io::Error::other);
+        drop(self.blocks.blocking_send(last)); // as above
     }
 }
 
@@ -96,6 +101,21 @@ impl Write for DiffSink {
 }
 
 impl DiffStream {
+    fn accept(&mut self, message: Option<Message>) -> io::Result<()> {
+        let failed = || io::Error::other("the producer of the changeset died before its end");
+        match message.unwrap_or_else(|| Err(failed())) {
+            Ok(block) => {
+                self.ended = block.is_empty();
+                self.current = block;
+                Ok(())
+            }
+            Err(error) => {
+                self.ended = true;
+                Err(error)
+            }
+        }
+    }
+
     /// The stream as a blocking reader, for use off the async threads.
     pub fn into_read(self) -> impl Read + Send {
         BlockingBlocks { stream: self }
@@ -108,11 +128,10 @@ impl AsyncRead for DiffStream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.current.is_empty() {
+        if self.current.is_empty() && !self.ended {
             match self.blocks.poll_recv(context) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(None) => return Poll::Ready(Ok(())),
-                Poll::Ready(Some(block)) => self.current = block?,
+                Poll::Ready(message) => self.accept(message)?,
             }
         }
         let taken = self.current.len().min(buffer.remaining());
@@ -128,11 +147,9 @@ struct BlockingBlocks {
 
 impl Read for BlockingBlocks {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.stream.current.is_empty() {
-            match self.stream.blocks.blocking_recv() {
-                None => return Ok(0),
-                Some(block) => self.stream.current = block?,
-            }
+        if self.stream.current.is_empty() && !self.stream.ended {
+            let message = self.stream.blocks.blocking_recv();
+            self.stream.accept(message)?;
         }
         let taken = self.stream.current.len().min(buffer.len());
         buffer[..taken].copy_from_slice(&self.stream.current[..taken]);
@@ -169,9 +186,19 @@ impl ChangesetSource {
                         Err(error) => break Err(error),
                     }
                 };
-                let ended = !matches!(outcome, Ok(false));
+                let complete = matches!(outcome, Ok(true));
+                let failed = outcome.is_err();
+                if complete
+                    && !block.is_empty()
+                    && sender
+                        .send(Ok(Bytes::from(std::mem::take(&mut block))))
+                        .await
+                        .is_err()
+                {
+                    return;
+                }
                 let message = outcome.map(|_| Bytes::from(block));
-                if sender.send(message).await.is_err() || ended {
+                if sender.send(message).await.is_err() || complete || failed {
                     return;
                 }
             }
@@ -179,6 +206,7 @@ impl ChangesetSource {
         Self::from_diff(DiffStream {
             blocks: receiver,
             current: Bytes::new(),
+            ended: false,
         })
     }
 
@@ -230,6 +258,37 @@ mod tests {
             DiffSink::produce(|_| Err(Error::new(ErrorKind::Corrupt, "diff").because("bad tree")));
         let error = stream.read_to_end(&mut Vec::new()).await.unwrap_err();
         assert_eq!(read_error("apply", error).kind(), ErrorKind::Corrupt);
+    }
+
+    #[tokio::test]
+    async fn a_producer_that_dies_is_no_end_of_the_changeset() {
+        let mut stream = DiffSink::produce(|sink| {
+            sink.write_all(&vec![7; 2 * BLOCK])
+                .map_err(|error| Error::io("diff", error))?;
+            panic!("a defect in a driver");
+        });
+        let mut got = Vec::new();
+        assert!(stream.read_to_end(&mut got).await.is_err());
+        assert_eq!(got.len(), 2 * BLOCK);
+    }
+
+    #[tokio::test]
+    async fn an_async_source_whose_task_is_cut_off_is_no_whole_changeset() {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .build()
+            .unwrap();
+        let (write, read) = tokio::io::duplex(16);
+        let source = {
+            let _inside = runtime.enter();
+            ChangesetSource::from_async(read)
+        };
+        runtime.shutdown_background();
+        let got = tokio::task::spawn_blocking(move || {
+            source.into_read().read_to_end(&mut Vec::new()).map(drop)
+        });
+        assert!(got.await.unwrap().is_err());
+        drop(write); // until here the changeset could have gone on
     }
 
     #[tokio::test]

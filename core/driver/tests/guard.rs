@@ -87,6 +87,18 @@ fn a_snapshot_whose_directory_was_lost_can_be_removed() {
 }
 
 #[test]
+fn what_is_removed_while_it_is_read_is_not_taken_for_whole() {
+    let bench = Bench::new();
+    bench.active("key");
+    let reading = guard::Reading::begin(&bench.catalog, [&name("key")]).unwrap();
+    bench.commit("key", "layer");
+    reading.confirm(&bench.catalog, "diff").unwrap();
+    bench.catalog.begin_remove(&name("layer")).unwrap();
+    let refused = reading.confirm(&bench.catalog, "diff").unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::NotFound);
+}
+
+#[test]
 fn a_removal_that_comes_second_leaves_no_directory() {
     let bench = Bench::new();
     let row = bench.active("key");

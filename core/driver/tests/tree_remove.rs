@@ -192,3 +192,31 @@ fn usage_counts_each_inode_once() {
     assert_eq!(measure().bytes.0 - one.bytes.0, 0);
     assert_eq!(counters.entries_walked() - before, 6);
 }
+
+/// A removal and a reclaim of another process meet in one tree.
+#[test]
+fn several_may_remove_one_tree_at_once() {
+    for _ in 0..30 {
+        let scratch = scratch();
+        fill(scratch.path());
+        // Deeper than the directories held open at once, so that some are moved up.
+        let mut deep = scratch.path().join("t/a/b");
+        for _ in 0..150 {
+            deep.push("d");
+            fs_err::create_dir(&deep).unwrap();
+            fs_err::write(deep.join("f"), "x").unwrap();
+        }
+        let parent = directory(scratch.path());
+        let start = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    start.wait();
+                    let removed = remove(parent.as_fd(), b"t", Budget::Unlimited);
+                    assert_eq!(removed.unwrap(), Removal::Complete);
+                });
+            }
+        });
+        assert!(!scratch.path().join("t").exists());
+    }
+}

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use strata_driver::apply::{ApplyTarget, PlainPlacement, apply};
 use strata_driver::catalog::{Catalog, CatalogOptions, Leftovers, Row};
+use strata_driver::guard::Reading;
 use strata_driver::{
     Applied, ApplyOptions, Availability, Capabilities, Change, ChangesetSource, CommitOptions,
     Counters, DiffOptions, DiffSink, DiffStream, DriverFactory, DriverInfo, DriverName, Error,
@@ -206,8 +207,13 @@ impl StorageDriver for Vfs {
         upper: &SnapshotName,
     ) -> Result<Vec<Change>> {
         let (lower, upper) = (lower.cloned(), upper.clone());
-        self.run(move |m| Ok(diff::difference(m, lower.as_ref(), &upper)?.changes()))
-            .await
+        self.run(move |m| {
+            let reading = Reading::begin(&m.catalog, lower.iter().chain([&upper]))?;
+            let changes = diff::difference(m, lower.as_ref(), &upper)?.changes();
+            reading.confirm(&m.catalog, "changes")?;
+            Ok(changes)
+        })
+        .await
     }
 
     async fn diff(
@@ -217,10 +223,13 @@ impl StorageDriver for Vfs {
         options: &DiffOptions,
     ) -> Result<DiffStream> {
         let (lower, upper, options) = (lower.cloned(), upper.clone(), *options);
+        let mechanism = Arc::clone(&self.mechanism);
         self.run(move |m| {
+            let reading = Reading::begin(&m.catalog, lower.iter().chain([&upper]))?;
             let comparison = diff::difference(m, lower.as_ref(), &upper)?;
             Ok(DiffSink::produce(move |sink| {
-                comparison.write(sink, &options).map(drop)
+                comparison.write(sink, &options)?;
+                reading.confirm(&mechanism.catalog, "diff")
             }))
         })
         .await

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strata_driver::catalog::{Catalog, CommitRow, Draft, Leftovers, Row, SnapshotId};
-use strata_driver::tree::{self, CopyRecord, Witness};
+use strata_driver::tree::{self, Budget, CopyRecord, Witness};
 use strata_driver::{
     CommitOptions, Counters, Durability, Error, ErrorKind, MountFlags, MountPlan, MountStep,
     PrepareOptions, Result, SnapshotKind, SnapshotName, Undo, guard, recovery,
@@ -33,30 +33,33 @@ impl Mechanism {
         }
         self.sweep(Leftovers::Abandoned)?;
         for row in self.catalog.list()? {
-            self.make_again(&row)?;
+            self.restore(&row)?;
         }
         Ok(())
     }
 
-    /// A durable prepare syncs its row and what it copies, not empty directories: had anything in
-    /// them been synced, so would they. What never reached the disk was still empty.
-    fn make_again(&self, row: &Row) -> Result<()> {
-        let lost = match (row.kind, row.parent) {
-            (SnapshotKind::Active, None) => !self.layout.tree(row.id).exists(),
-            (SnapshotKind::View, _) => !self.layout.snapshot(row.id).exists(),
-            // Synced, each before its row.
-            (SnapshotKind::Active, Some(_)) | (SnapshotKind::Committed, _) => false,
+    /// Makes the directories of a snapshot again that a power loss took. A copy of a parent is
+    /// synced before its row is, so that it cannot be lost so.
+    fn restore(&self, row: &Row) -> Result<()> {
+        let home = self.layout.snapshot(row.id);
+        let tree = self.layout.tree(row.id);
+        let whole = || match (row.kind, row.parent) {
+            (SnapshotKind::Active, None) => tree.exists(),
+            (SnapshotKind::View, _) => home.exists(),
+            _ => true,
         };
-        if !lost {
-            return Ok(());
-        }
-        tracing::info!(id = %row.id, "making a snapshot's directories again");
-        recovery::remove_all(&self.layout.snapshots(), row.id)?;
-        let draft = Draft {
-            id: row.id,
-            chain: Vec::new(),
-        };
-        self.make(&draft, row.kind)
+        recovery::restore(&self.catalog, row, &home, whole, || {
+            if row.kind == SnapshotKind::View {
+                return Ok(());
+            }
+            // Under its name only when it is complete: a crash may come here as well.
+            let new = home.join("new");
+            let removed = tree::remove(open_directory(&home)?.as_fd(), b"new", Budget::Unlimited);
+            removed.map(drop)?;
+            make_directory(&new, 0o755)?;
+            set_empty(&open_directory(&new)?, &new)?;
+            fs_err::rename(&new, &tree).map_err(|error| Error::io("open", error))
+        })
     }
 
     pub(crate) fn sweep(&self, which: Leftovers) -> Result<u64> {

@@ -248,6 +248,7 @@ impl Applier<'_> {
             },
             Err(errno) => return Err(kernel("cannot make the directory", errno)),
         }
+        self.placement.describe(spot.path);
         Ok(Name::Directory)
     }
 

@@ -7,7 +7,7 @@
 use super::Applier;
 use super::error::{OPERATION, Step as _};
 use super::parents::{DIRECTORY, Found, Missing, undescribed};
-use super::placement::Below;
+use super::placement::{Below, Purpose};
 use super::record::{Name, join, split};
 use crate::error::Result;
 use crate::tree::{self, Budget};
@@ -45,7 +45,11 @@ impl Applier<'_> {
             Found::Directory(parent) => self.seal(parent.directory.as_fd(), &parent.path),
             Found::Missing(path) => {
                 let hidden = self.record.is_sealed(&path);
-                if hidden || !matches!(self.placement.below(&path)?, Below::Directory(_)) {
+                if hidden {
+                    return Ok(());
+                }
+                let below = self.placement.below(&path, Purpose::Seal)?;
+                if !matches!(below, Below::Directory(_)) {
                     return Ok(());
                 }
                 let parent = self.parent(&path)?;
@@ -58,7 +62,9 @@ impl Applier<'_> {
     /// Hides `path` in the layers below; the root has nothing there.
     fn hide_below(&mut self, path: &[u8]) -> Result<()> {
         let (directory, _) = split(path);
-        if self.record.is_sealed(directory) || self.placement.below(path)? == Below::Nothing {
+        if self.record.is_sealed(directory)
+            || self.placement.below(path, Purpose::Hide)? == Below::Nothing
+        {
             return Ok(());
         }
         let parent = self.parent(directory)?;
@@ -78,6 +84,7 @@ impl Applier<'_> {
         self.seal(parent.directory.as_fd(), path)?;
         if name.is_none() {
             // The directory whose attributes it had is hidden too.
+            self.placement.describe(path);
             self.set_directory_attributes(parent.directory.as_fd(), path, &undescribed())?;
         }
         Ok(())

@@ -32,7 +32,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-pub use placement::{Below, DirectoryAttributes, Placement, PlainPlacement};
+pub use placement::{Below, DirectoryAttributes, Placement, PlainPlacement, Purpose};
 
 /// Where a changeset is applied.
 pub struct ApplyTarget<'a> {

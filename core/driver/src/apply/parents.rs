@@ -8,7 +8,7 @@
 use super::Applier;
 use super::attributes::{Subject, grant_default_acl, has_default_acl};
 use super::error::{Step as _, kernel, refused};
-use super::placement::{Below, DirectoryAttributes};
+use super::placement::{Below, DirectoryAttributes, Purpose};
 use super::record::{DirectoryState, Name, join, split};
 use crate::changeset::Xattr;
 use crate::error::Result;
@@ -272,7 +272,7 @@ impl Applier<'_> {
         let below = if self.record.is_sealed(&place.path) {
             Below::Nothing
         } else {
-            self.placement.below(path)?
+            self.placement.below(path, Purpose::Inherit)?
         };
         match below {
             Below::Directory(attributes) => self.make_directory(place, name, path, &attributes),

@@ -24,9 +24,13 @@ pub trait Placement: Send {
     /// the way is no directory (a symbolic link is none), or if `path` or an ancestor of it is
     /// hidden by a mark in the root or covered there by something that is no directory.
     ///
-    /// Called for whiteouts, and for directories that the layer names in a path without an entry
-    /// of their own and the root lacks: seldom.
-    fn below(&mut self, path: &[u8]) -> Result<Below>;
+    /// Called for marks, and for directories that the layer names in a path without an entry of
+    /// their own and the root lacks: seldom. The root has nothing at `path`.
+    fn below(&mut self, path: &[u8], purpose: Purpose) -> Result<Below>;
+
+    /// Takes note that the directory at `path` has the attributes that the layer gives it, and
+    /// none from below any more: an entry for it came, or a mark that hides the lower one.
+    fn describe(&mut self, path: &[u8]);
 
     /// Hides the name at `path` in the layers below.
     ///
@@ -40,6 +44,17 @@ pub trait Placement: Send {
     /// entries of this layer, with more of them below; those stay, and none of them may get
     /// anything from below any more. Called again for the same directory, nothing more happens.
     fn hide_all(&mut self, directory: BorrowedFd<'_>, path: &[u8]) -> Result<()>;
+}
+
+/// What somebody asks the layers below for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To hide what they have there: a whiteout.
+    Hide,
+    /// To hide what they have in the directory there: an opaque mark.
+    Seal,
+    /// To make a directory like the one there.
+    Inherit,
 }
 
 /// What the layers below show at a path.
@@ -87,9 +102,11 @@ impl DirectoryAttributes {
 pub struct PlainPlacement;
 
 impl Placement for PlainPlacement {
-    fn below(&mut self, _path: &[u8]) -> Result<Below> {
+    fn below(&mut self, _path: &[u8], _purpose: Purpose) -> Result<Below> {
         Ok(Below::Nothing)
     }
+
+    fn describe(&mut self, _path: &[u8]) {}
 
     fn hide(&mut self, _parent: BorrowedFd<'_>, _path: &[u8]) -> Result<()> {
         Ok(())

@@ -336,6 +336,12 @@ impl Catalog {
             .query("stat", |connection| query::get(connection, name))
     }
 
+    /// Whether the snapshot of that number exists, under whatever name.
+    pub fn exists(&self, id: SnapshotId) -> Result<bool> {
+        self.database
+            .query("stat", |connection| Ok(query::is_ready(connection, id)?))
+    }
+
     /// The snapshot of that name and its parents, nearest first, itself included.
     pub fn chain(&self, name: &SnapshotName) -> Result<Vec<SnapshotId>> {
         self.database.read("read chain", |connection| {

@@ -198,6 +198,13 @@ pub(super) fn ids(connection: &Connection) -> rusqlite::Result<Vec<SnapshotId>> 
         .collect()
 }
 
+/// Whether a row is a snapshot that exists.
+pub(super) fn is_ready(connection: &Connection, id: SnapshotId) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT 1 FROM snapshot WHERE id = ?1 AND state = 2")?
+        .exists([id.0])
+}
+
 /// Gives a created row its name.
 pub(super) fn mark_ready(connection: &Connection, id: SnapshotId) -> rusqlite::Result<bool> {
     connection

@@ -79,7 +79,7 @@ pub(super) fn open(root: &Path, options: &CatalogOptions<'_>) -> Result<Database
     let path = root.join(FILE);
     if !path
         .try_exists()
-        .map_err(|error| Error::io(OPERATION, error))?
+        .map_err(|error| Error::io(OPERATION, error).with("root", root.display()))?
     {
         return create(root, options);
     }
@@ -129,6 +129,9 @@ fn create(root: &Path, options: &CatalogOptions<'_>) -> Result<Database> {
     const OPERATION: &str = "make catalogue";
     let io = |error| Error::io(OPERATION, error).with("root", root.display());
     match fs_err::create_dir(root) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(io(error).hint("make the directory above it first"));
+        }
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(io(error)),
         Ok(()) | Err(_) => {}
     }
@@ -198,7 +201,11 @@ fn refuse_filled(root: &Path) -> Result<()> {
             HOLDERS,
             "lost+found",
         ];
-        if !own.iter().any(|known| name == *known) {
+        // Another process may be probing here.
+        let scratch = name
+            .as_encoded_bytes()
+            .starts_with(crate::probe::SCRATCH_PREFIX.as_bytes());
+        if !scratch && !own.iter().any(|known| name == *known) {
             return Err(Error::new(ErrorKind::InvalidInput, OPERATION)
                 .because("the directory is neither empty nor a driver's root")
                 .with("root", root.display())

@@ -5,7 +5,7 @@ use super::entry::{Entry, EntryKind, EntryPath, Item, Metadata, TarName, Timesta
 use super::error::{CodecErrorKind, Malformed, Rule};
 use super::event::SkipReason;
 use super::header::Header;
-use super::limits::Limits;
+use super::limits::{Limits, MAJOR_LIMIT, MINOR_LIMIT};
 use super::pax::Pax;
 use super::sparse::{SparseKind, SparseMap};
 
@@ -164,12 +164,17 @@ impl Source<'_> {
     }
 
     fn other_kind(&self, flag: Flag, pax: &Pax) -> Result<EntryKind, CodecErrorKind> {
-        let device = || -> Result<(u32, u32), Malformed> {
+        let device = || -> Result<(u32, u32), CodecErrorKind> {
             let (major, minor) = self.header.device()?;
-            Ok((
+            let device = (
                 pax.device_major.unwrap_or(major),
                 pax.device_minor.unwrap_or(minor),
-            ))
+            );
+            // Linux cuts larger ones off without a word: major 4096 would make device 0.
+            if device.0 >= MAJOR_LIMIT || device.1 >= MINOR_LIMIT {
+                return Err(Rule::DeviceNumber.into());
+            }
+            Ok(device)
         };
         Ok(match flag {
             Flag::HardLink => EntryKind::HardLink {

@@ -104,6 +104,9 @@ pub enum Rule {
     /// A component is longer than any Linux file system stores.
     #[error("a component of the name is longer than 255 bytes")]
     LongComponent,
+    /// A path that readers of layers refuse.
+    #[error("the path is longer than 4096 bytes")]
+    LongPath,
     /// `.wh.`, `.wh..` or `.wh...`: a whiteout of nothing, of the directory, or of its parent.
     #[error("the whiteout names no file")]
     EmptyWhiteout,
@@ -137,8 +140,8 @@ pub enum Rule {
     /// Owner 4294967295, which chown(2) takes for "leave as it is".
     #[error("4294967295 is no user or group")]
     NoOwner,
-    /// A device number that does not fit in a header.
-    #[error("the device number is too large for the archive")]
+    /// A device number that Linux does not have, and would cut to another.
+    #[error("Linux has no such device number")]
     DeviceNumber,
     /// An extended attribute name that PAX keys cannot hold.
     #[error("the extended attribute's name holds `=` or NUL and cannot be carried by a layer")]

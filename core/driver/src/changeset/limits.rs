@@ -21,12 +21,18 @@ pub struct Limits {
     pub entries: u64,
 }
 
+/// Bytes of a path that a layer carries: what one system call takes (`PATH_MAX` of Linux).
+pub(super) const LONGEST_PATH: usize = 4096;
+/// The first device numbers that Linux does not have (`MINORBITS` in its `kdev_t.h`).
+pub(super) const MAJOR_LIMIT: u32 = 1 << 12;
+pub(super) const MINOR_LIMIT: u32 = 1 << 20;
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             pax_record: 1 << 20,
             pax_header: 4 << 20,
-            path: 4096,
+            path: LONGEST_PATH,
             link: 4096,
             xattrs: 1 << 20,
             sparse_segments: 1 << 18,

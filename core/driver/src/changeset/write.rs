@@ -8,6 +8,7 @@ use super::entry::{Entry, EntryKind, EntryPath, Item, Metadata, OPAQUE_NAME, Tim
 use super::entry::{WHITEOUT_PREFIX, Xattr, check_component};
 use super::error::{EncodeError, Rule};
 use super::header::padding_after;
+use super::limits::{LONGEST_PATH, MAJOR_LIMIT, MINOR_LIMIT};
 use super::{BLOCK, Block};
 
 /// The two zero blocks that close an archive.
@@ -81,7 +82,14 @@ pub fn encode_entry(entry: &Entry, out: &mut Vec<u8>) -> Result<(), EncodeError>
         EntryKind::CharDevice { major: 0, minor: 0 } => return Err(refuse(Rule::WhiteoutDevice)),
         _ => {}
     }
-    if fields.major >= SMALL_LIMIT || fields.minor >= SMALL_LIMIT {
+    let target = match &entry.kind {
+        EntryKind::HardLink { target } => target.as_bytes().len(),
+        _ => 0,
+    };
+    if path.len().max(target) > LONGEST_PATH {
+        return Err(refuse(Rule::LongPath));
+    }
+    if fields.major >= MAJOR_LIMIT || fields.minor >= MINOR_LIMIT {
         return Err(refuse(Rule::DeviceNumber));
     }
     if fields.mtime.nanoseconds >= 1_000_000_000 {
@@ -110,7 +118,11 @@ pub fn encode_whiteout(
 ) -> Result<(), EncodeError> {
     let checked = check_component(name);
     let reserved = reserved(directory.as_bytes()) || name.starts_with(WHITEOUT_PREFIX);
-    let broken = checked.err().or(reserved.then_some(Rule::WhiteoutName));
+    let long = directory.as_bytes().len() + 1 + name.len() > LONGEST_PATH;
+    let broken = checked
+        .err()
+        .or(reserved.then_some(Rule::WhiteoutName))
+        .or(long.then_some(Rule::LongPath));
     if let Some(rule) = broken {
         let subject = format!("\"{directory}/{}\"", name.escape_ascii());
         return Err(EncodeError { subject, rule });

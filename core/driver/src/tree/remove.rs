@@ -14,6 +14,10 @@ use strata_sys::dir::DirectoryReader;
 /// a process may have files open.
 const DEPTH: usize = 64;
 
+/// Directories that may be found filled again: somebody who removes the same tree does so a few
+/// times, somebody who makes names in it for ever.
+const REFILLS: u32 = 1000;
+
 /// How many names one call of [`remove`] may delete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Budget {
@@ -33,7 +37,8 @@ pub enum Removal {
     Left,
 }
 
-/// Removes `name` in `parent` and everything below it; absent is removed.
+/// Removes `name` in `parent` and everything below it; absent is removed. Several may remove the
+/// same tree at once.
 ///
 /// Immutable and append-only files and directories (chattr) lose those flags first. A mount inside
 /// the tree is not entered: [`Busy`](ErrorKind::Busy).
@@ -54,13 +59,15 @@ pub fn remove(parent: BorrowedFd<'_>, name: &[u8], budget: Budget) -> Result<Rem
         parent,
         open: Vec::new(),
         moved: 0,
+        refilled: 0,
         left: match budget {
             Budget::Unlimited => u64::MAX,
             Budget::Entries(entries) => entries.max(1),
         },
     };
     match remover.run(name) {
-        Ok(()) => Ok(Removal::Complete),
+        Ok(()) | Err(Stop::Gone) => Ok(Removal::Complete),
+        Err(Stop::Filled) => Err(Error::io(OPERATION, Errno::NOTEMPTY.into())),
         Err(Stop::Budget) => Ok(Removal::Left),
         Err(Stop::Failed(error)) => Err(error),
     }
@@ -71,11 +78,18 @@ const OPERATION: &str = "remove tree";
 /// Why a removal ends early.
 enum Stop {
     Budget,
+    /// The directory that is read is no more.
+    Gone,
+    /// A directory that was emptied has something in it.
+    Filled,
     Failed(Error),
 }
 
 impl From<SysError> for Stop {
     fn from(error: SysError) -> Self {
+        if error.is(Errno::NOENT) {
+            return Self::Gone;
+        }
         let failed = Error::io(OPERATION, errno(&error).into());
         Self::Failed(failed.because("cannot read the directory"))
     }
@@ -94,6 +108,8 @@ struct Remover<'a> {
     open: Vec<Level>,
     /// Directories moved up so far.
     moved: u64,
+    /// Directories that had something in them again.
+    refilled: u32,
     /// Names that may still be deleted.
     left: u64,
 }
@@ -125,7 +141,9 @@ impl Remover<'_> {
             }
             let Some(level) = self.open.pop() else { break };
             drop(level.directory);
-            self.unlink(&level.name, AtFlags::REMOVEDIR)?;
+            if !self.unlink_directory(&level.name)? {
+                self.enter(level.name, &mut reader)?;
+            }
         }
         Ok(())
     }
@@ -158,6 +176,9 @@ impl Remover<'_> {
             }
             other => other,
         };
+        if let Err(Errno::NOENT) = directory {
+            return Ok(()); // somebody else removes the same tree
+        }
         let directory = directory.map_err(|errno| match errno {
             Errno::XDEV => Stop::Failed(
                 Error::new(ErrorKind::Busy, OPERATION)
@@ -176,13 +197,18 @@ impl Remover<'_> {
         };
         let directory = directory.map_err(|error| Stop::Failed(Error::io(OPERATION, error)))?;
         let mut subfolders = Vec::new();
-        reader.read(&directory, |entry| {
+        let read = reader.read(&directory, |entry| {
             let file_type = match entry.file_type {
                 FileType::Unknown => {
                     let flags = AtFlags::SYMLINK_NOFOLLOW;
                     let stat = rustix::fs::statat(&directory, entry.name, flags);
-                    let blame = |errno| self.stop("read the attributes", entry.name, errno);
-                    FileType::from_raw_mode(stat.map_err(blame)?.st_mode)
+                    match stat {
+                        Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+                        Err(Errno::NOENT) => return Ok(()),
+                        Err(errno) => {
+                            return Err(self.stop("read the attributes", entry.name, errno));
+                        }
+                    }
                 }
                 known => known,
             };
@@ -191,7 +217,12 @@ impl Remover<'_> {
                 return Ok(());
             }
             self.unlink(entry.name, AtFlags::empty())
-        })?;
+        });
+        match read {
+            // What a directory answers that is removed while it is read.
+            Ok(()) | Err(Stop::Gone) => {}
+            Err(stop) => return Err(stop),
+        }
         if let Some(level) = self.open.last_mut() {
             level.subfolders = subfolders;
         }
@@ -237,6 +268,7 @@ impl Remover<'_> {
                 Err(Errno::EXIST) => {}
                 // Another subvolume, or no such rename here: go on downwards.
                 Err(Errno::XDEV | Errno::INVAL) => return Ok(false),
+                Err(Errno::NOENT) => return Ok(true), // removed by somebody else
                 Err(errno) => return Err(self.stop("move the directory up", name, errno)),
             }
         };
@@ -245,6 +277,19 @@ impl Remover<'_> {
             top.subfolders.push(new);
         }
         Ok(true)
+    }
+
+    /// Removes a directory that was emptied; false if there is something in it again: who removes
+    /// the same tree moves directories up into it.
+    fn unlink_directory(&mut self, name: &CStr) -> Result<bool, Stop> {
+        match self.unlink(name, AtFlags::REMOVEDIR) {
+            Err(Stop::Filled) if self.refilled < REFILLS => {
+                self.refilled += 1;
+                Ok(false)
+            }
+            Err(Stop::Filled) => Err(self.stop("delete", name, Errno::NOTEMPTY)),
+            other => other.map(|()| true),
+        }
     }
 
     fn unlink(&mut self, name: &CStr, flags: AtFlags) -> Result<(), Stop> {
@@ -262,6 +307,7 @@ impl Remover<'_> {
         };
         match outcome {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(Errno::NOTEMPTY | Errno::EXIST) => Err(Stop::Filled),
             Err(errno) => Err(self.stop("delete", name, errno)),
         }
     }

@@ -13,7 +13,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use strata_driver::Result;
-use strata_driver::apply::{Below, DirectoryAttributes, Placement};
+use strata_driver::apply::{Below, DirectoryAttributes, Placement, Purpose};
 
 struct OverlayPlacement {
     lower: OwnedFd,
@@ -69,7 +69,9 @@ fn mark_opaque(directory: impl std::os::fd::AsFd) {
 }
 
 impl Placement for OverlayPlacement {
-    fn below(&mut self, path: &[u8]) -> Result<Below> {
+    fn describe(&mut self, _path: &[u8]) {}
+
+    fn below(&mut self, path: &[u8], _purpose: Purpose) -> Result<Below> {
         if self.is_hidden(path) {
             return Ok(Below::Nothing);
         }

@@ -295,6 +295,15 @@ fn entries_that_cannot_be_carried_are_not_written() {
             },
         ))
     };
+    // What is one byte shorter is carried, and read again.
+    let long = b"x/".repeat(2049)[..4097].to_vec();
+    let mut carried = Vec::new();
+    encode_item(
+        &Item::Entry(entry(&long[2..], EntryKind::Directory)),
+        &mut carried,
+    )
+    .unwrap();
+    assert_eq!(entries(&carried).len(), 1);
     let device = |major| Item::Entry(entry(b"c", EntryKind::CharDevice { major, minor: 0 }));
     for (item, rule) in [
         (
@@ -310,8 +319,20 @@ fn entries_that_cannot_be_carried_are_not_written() {
         (link(b"."), Rule::LinkToRoot),
         (symlink(b""), Rule::EmptyTarget),
         (symlink(b"a\0b"), Rule::NulByte),
+        (link(&long), Rule::LongPath),
+        (
+            Item::Entry(entry(&long, EntryKind::Directory)),
+            Rule::LongPath,
+        ),
+        (
+            Item::Whiteout {
+                directory: path(&long[2..]),
+                name: b"x".to_vec(),
+            },
+            Rule::LongPath,
+        ),
         (device(0), Rule::WhiteoutDevice),
-        (device(1 << 21), Rule::DeviceNumber),
+        (device(1 << 12), Rule::DeviceNumber),
         (attribute(b"trusted.overlay.opaque"), Rule::OverlayXattr),
         (attribute(b"user.a=b"), Rule::XattrName),
         (gone(b".wh.x"), Rule::WhiteoutName),

@@ -5,7 +5,7 @@ use strata_driver::changeset::Malformed::{
     Checksum, LoneZeroBlock, Number, PaxRecord, PaxValue, RepeatedExtension, StrayExtension,
     TwoNames,
 };
-use strata_driver::changeset::Rule::{EntryType, GlobalKey, NoOwner, WhiteoutDevice};
+use strata_driver::changeset::Rule::{DeviceNumber, EntryType, GlobalKey, NoOwner, WhiteoutDevice};
 use strata_driver::changeset::{EntryKind, SkipReason, Timestamp};
 
 use crate::forge::{archive, file, flagged, header, one, padded, pax, record, with_body, with_pax};
@@ -320,6 +320,18 @@ fn types_that_do_not_belong_are_refused() {
         device(b"0000000\0"),
         Refused(WhiteoutDevice),
     )]);
+    // mknod(2) takes twelve bits of a major and twenty of a minor number: these would be 0:0.
+    let minor = flagged(header(b"c", b'4').field(337, b"4000000\0"));
+    for device in [
+        device(b"0010000\0"),
+        minor,
+        archive(&[
+            &pax(&[(b"SCHILY.devmajor", b"4096")]),
+            &header(b"c", b'3').done(),
+        ]),
+    ] {
+        refused(&[("a device that Linux has not", device, Refused(DeviceNumber))]);
+    }
     let kind = EntryKind::CharDevice { major: 1, minor: 0 };
     assert_eq!(entries(&device(b"0000001\0"))[0].kind, kind);
 }

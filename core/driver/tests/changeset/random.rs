@@ -86,9 +86,9 @@ fn entry() -> impl Strategy<Value = Vec<Seen>> {
         Just(EntryKind::Fifo),
         path().prop_map(|target| EntryKind::HardLink { target }),
         vec(1..=255u8, 1..300).prop_map(|target| EntryKind::Symlink { target }),
-        (1..1u32 << 21, 0..1u32 << 21)
+        (1..1u32 << 12, 0..1u32 << 20)
             .prop_map(|(major, minor)| EntryKind::CharDevice { major, minor }),
-        (0..1u32 << 21, 0..1u32 << 21)
+        (0..1u32 << 12, 0..1u32 << 20)
             .prop_map(|(major, minor)| EntryKind::BlockDevice { major, minor }),
         Just(EntryKind::File { size: 0 }),
     ];

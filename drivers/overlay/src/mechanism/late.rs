@@ -1,6 +1,7 @@
 //! The parent that comes late: what applies would have asked it, asked now.
 
-use super::placement::{self, DIRECTORY, record_path};
+use super::placement::{self, DIRECTORY};
+use super::questions::{Question, Questions};
 use super::{Namespace, attributes};
 use rustix::fs::{Mode, ResolveFlags, Timespec, Timestamps};
 use rustix::io::Errno;
@@ -13,9 +14,8 @@ use strata_driver::{Error, Result};
 
 /// Makes `upper`, which was filled over nothing, mean over `below` what its changesets say.
 ///
-/// The paths that its applies asked for stand beside it. Those that are bare directories take the
-/// attributes that `below` shows; those that are absent were named by whiteouts, and are hidden
-/// where `below` has them. Done again after a crash, nothing more happens.
+/// The questions of its applies stand beside it, and `below` answers them. Done again after a
+/// crash, nothing more happens.
 pub(super) fn adopt(
     upper: BorrowedFd<'_>,
     below: BorrowedFd<'_>,
@@ -25,16 +25,11 @@ pub(super) fn adopt(
     if placement::is_opaque(upper, namespace)? {
         keeping_times(upper, || placement::hide_root(upper, below, namespace))?;
     }
-    let record = match fs_err::read(record_path(snapshot)) {
-        Ok(record) => record,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Error::io("commit", error)),
-    };
-    for path in record
-        .split(|byte| *byte == 0)
-        .filter(|path| !path.is_empty())
-    {
-        settle(upper, below, namespace, path)?;
+    for (path, question) in Questions::load(snapshot)?.iter() {
+        if placement::hidden(upper, namespace, path)? {
+            continue;
+        }
+        settle(upper, below, namespace, (path, question))?;
     }
     Ok(())
 }
@@ -43,12 +38,16 @@ fn settle(
     upper: BorrowedFd<'_>,
     below: BorrowedFd<'_>,
     namespace: Namespace,
-    path: &[u8],
+    (path, question): (&[u8], Question),
 ) -> Result<()> {
     let fail = |errno: Errno| {
         Error::io("commit", errno.into()).with("path", String::from_utf8_lossy(path))
     };
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let found = placement::look(below, path)?;
+    if found == Below::Nothing {
+        return Ok(());
+    }
     match rustix::fs::openat2(upper, path, DIRECTORY, Mode::empty(), resolve) {
         Ok(own) => {
             let stat = rustix::fs::fstat(&own).map_err(fail)?;
@@ -58,36 +57,40 @@ fn settle(
                 stat.st_gid,
                 stat.st_mtime,
             );
-            let model = rustix::fs::openat2(below, path, DIRECTORY, Mode::empty(), resolve);
-            match model {
-                Ok(model) if bare == (0o755, 0, 0, 0) => {
-                    attributes::copy(&model, &own).map_err(|error| Error::io("commit", error))
+            if question.inherit && bare == (0o755, 0, 0, 0) {
+                let model = rustix::fs::openat2(below, path, DIRECTORY, Mode::empty(), resolve);
+                if let Ok(model) = model {
+                    attributes::copy(&model, &own).map_err(|error| Error::io("commit", error))?;
                 }
-                _ => Ok(()),
             }
+            if question.hide || question.seal {
+                placement::make_opaque(own.as_fd(), namespace)?;
+            }
+            Ok(())
         }
-        Err(Errno::NOENT) => {
-            if placement::hidden(upper, namespace, path)?
-                || placement::look(below, path)? == Below::Nothing
-            {
-                return Ok(());
-            }
+        Err(Errno::NOENT) if question.hide => {
             let (directories, name) = match path.iter().rposition(|byte| *byte == b'/') {
                 Some(end) => (&path[..end], &path[end + 1..]),
                 None => (&path[..0], path),
             };
-            let parent = make_parents(upper, below, directories)?;
+            let parent = make_directories(upper, below, directories)?;
             let parent = parent.as_ref().map_or(upper, OwnedFd::as_fd);
             keeping_times(parent, || placement::make_whiteout(parent, name))
         }
+        Err(Errno::NOENT) if question.seal && matches!(found, Below::Directory(_)) => {
+            match make_directories(upper, below, path)? {
+                Some(own) => placement::make_opaque(own.as_fd(), namespace),
+                None => Ok(()),
+            }
+        }
         // Something that is no directory is of the layer's own, and covers what is below.
-        Err(Errno::NOTDIR | Errno::LOOP) => Ok(()),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(()),
         Err(errno) => Err(fail(errno)),
     }
 }
 
 /// Opens the directory `path` of `upper`, making what is missing as `below` has it.
-fn make_parents(
+fn make_directories(
     upper: BorrowedFd<'_>,
     below: BorrowedFd<'_>,
     path: &[u8],

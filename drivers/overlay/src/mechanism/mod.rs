@@ -3,6 +3,7 @@
 mod attributes;
 mod late;
 mod placement;
+mod questions;
 
 pub(crate) use placement::UpperPlacement;
 
@@ -63,32 +64,34 @@ impl Mechanism {
         }
         self.sweep(Leftovers::Abandoned)?;
         for row in self.catalog.list()? {
-            self.make_again(&row)?;
+            self.restore(&row)?;
         }
         Ok(())
     }
 
-    /// A durable prepare syncs its row, not its directories: had anything in them been synced, so
-    /// would they. What never reached the disk was still empty.
-    fn make_again(&self, row: &Row) -> Result<()> {
-        let (lost, half) = match row.kind {
-            SnapshotKind::Active => (
-                !self.layout.upper(row.id).exists(),
-                !self.layout.work(row.id).exists(),
-            ),
-            SnapshotKind::View => (!self.layout.snapshot(row.id).exists(), false),
-            SnapshotKind::Committed => return Ok(()),
+    /// Makes the directories of a snapshot again that a power loss took.
+    fn restore(&self, row: &Row) -> Result<()> {
+        let home = self.layout.snapshot(row.id);
+        let (upper, work) = (self.layout.upper(row.id), self.layout.work(row.id));
+        let whole = || match row.kind {
+            SnapshotKind::Active => upper.exists() && work.exists(),
+            SnapshotKind::View => home.exists(),
+            SnapshotKind::Committed => true,
         };
-        if lost {
-            tracing::info!(id = %row.id, "making a snapshot's directories again");
-            recovery::remove_all(&self.layout.snapshots(), row.id)?;
-            let chain = self.catalog.parents(row)?;
-            self.make_directories(&Draft { id: row.id, chain }, row.kind)
-        } else if half {
-            make_directory(&self.layout.work(row.id), 0o700)
-        } else {
-            Ok(())
-        }
+        recovery::restore(&self.catalog, row, &home, whole, || {
+            if row.kind == SnapshotKind::View {
+                return Ok(());
+            }
+            if !upper.exists() {
+                // Under its name only when it is complete: a crash may come here as well.
+                let new = home.join("new");
+                remove_tree(&new)?;
+                self.make_upper(&new, self.catalog.parents(row)?.first())?;
+                fs_err::rename(&new, &upper).map_err(|error| Error::io("open", error))?;
+            }
+            remove_tree(&work)?;
+            make_directory(&work, 0o700)
+        })
     }
 
     pub(crate) fn sweep(&self, which: Leftovers) -> Result<u64> {
@@ -131,12 +134,15 @@ impl Mechanism {
         if kind == SnapshotKind::View {
             return Ok(());
         }
-        let upper = self.layout.upper(draft.id);
-        make_directory(&upper, 0o755)?;
-        make_directory(&self.layout.work(draft.id), 0o700)?;
+        self.make_upper(&self.layout.upper(draft.id), draft.chain.first())?;
+        make_directory(&self.layout.work(draft.id), 0o700)
+    }
+
+    fn make_upper(&self, upper: &Path, parent: Option<&SnapshotId>) -> Result<()> {
+        make_directory(upper, 0o755)?;
         // The merged root shows the upper directory's attributes.
-        let parent = draft.chain.first().map(|id| self.layout.upper(*id));
-        Ok(attributes::set_root(&upper, parent.as_deref())?)
+        let parent = parent.map(|id| self.layout.upper(*id));
+        Ok(attributes::set_root(upper, parent.as_deref())?)
     }
 
     /// The plan that shows `key`.

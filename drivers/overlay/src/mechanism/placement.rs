@@ -1,15 +1,13 @@
 //! Hiding what lies below, in overlay's own marks: character devices 0:0 and opaque directories.
 
+use super::questions::Questions;
 use super::{Mechanism, Namespace};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, XattrFlags};
 use rustix::io::Errno;
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::io::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
-use strata_driver::apply::{Below, DirectoryAttributes, Placement};
+use strata_driver::apply::{Below, DirectoryAttributes, Placement, Purpose};
 use strata_driver::catalog::SnapshotId;
 use strata_driver::changeset::travels;
 use strata_driver::mount::Detached;
@@ -32,15 +30,8 @@ pub(crate) struct UpperPlacement<'a> {
     chain: Vec<SnapshotId>,
     upper: OwnedFd,
     below: Option<Detached>,
-    /// Of a snapshot without a parent: paths asked for, for the parent that may come late.
-    asked: Option<BTreeSet<Vec<u8>>>,
-    record: PathBuf,
-}
-
-/// File beside the upper directory that holds the paths that an apply asked the layers below
-/// for when there were none; each ends with a NUL.
-pub(super) fn record_path(snapshot: &Path) -> PathBuf {
-    snapshot.join("implied")
+    /// Of a snapshot without a parent: what a parent that comes late is to be asked.
+    questions: Option<Questions>,
 }
 
 impl<'a> UpperPlacement<'a> {
@@ -55,29 +46,17 @@ impl<'a> UpperPlacement<'a> {
             key: key.clone(),
             upper: super::open_directory(&mechanism.layout.upper(id))?,
             below: None,
-            asked: chain.is_empty().then(BTreeSet::new),
-            record: record_path(&mechanism.layout.snapshot(id)),
+            questions: match chain.is_empty() {
+                true => Some(Questions::load(&mechanism.layout.snapshot(id))?),
+                false => None,
+            },
             chain,
         })
     }
 
     /// Writes down what a late parent has to answer.
     pub(crate) fn finish(self) -> Result<()> {
-        let Some(asked) = self.asked.filter(|asked| !asked.is_empty()) else {
-            return Ok(());
-        };
-        let fail = |error| Error::io("apply", error);
-        let mut file = fs_err::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&self.record)
-            .map_err(fail)?;
-        for path in asked {
-            file.write_all(&path)
-                .and_then(|()| file.write_all(&[0]))
-                .map_err(fail)?;
-        }
-        Ok(())
+        self.questions.map_or(Ok(()), |questions| questions.save())
     }
 
     fn below_root(&mut self) -> Result<BorrowedFd<'_>> {
@@ -89,17 +68,23 @@ impl<'a> UpperPlacement<'a> {
 }
 
 impl Placement for UpperPlacement<'_> {
-    fn below(&mut self, path: &[u8]) -> Result<Below> {
-        if let Some(asked) = &mut self.asked {
-            // A parent may still come, and answers then. A whiteout made now would show up in
-            // listings: the kernel looks for them in merged directories only.
-            asked.insert(path.to_owned());
-            return Ok(Below::Nothing);
-        }
+    fn below(&mut self, path: &[u8], purpose: Purpose) -> Result<Below> {
         if hidden(self.upper.as_fd(), self.mechanism.namespace, path)? {
             return Ok(Below::Nothing);
         }
+        if let Some(questions) = &mut self.questions {
+            // A parent may still come, and answers then. A whiteout made now would show up in
+            // listings: the kernel looks for them in merged directories only.
+            questions.ask(path, purpose);
+            return Ok(Below::Nothing);
+        }
         look(self.below_root()?, path)
+    }
+
+    fn describe(&mut self, path: &[u8]) {
+        if let Some(questions) = &mut self.questions {
+            questions.describe(path);
+        }
     }
 
     fn hide(&mut self, parent: BorrowedFd<'_>, path: &[u8]) -> Result<()> {
@@ -108,7 +93,7 @@ impl Placement for UpperPlacement<'_> {
     }
 
     fn hide_all(&mut self, directory: BorrowedFd<'_>, path: &[u8]) -> Result<()> {
-        if !path.is_empty() || self.asked.is_some() {
+        if !path.is_empty() || self.questions.is_some() {
             return make_opaque(directory, self.mechanism.namespace);
         }
         let namespace = self.mechanism.namespace;
@@ -244,7 +229,7 @@ pub(super) fn make_whiteout(directory: BorrowedFd<'_>, name: &[u8]) -> Result<()
     })
 }
 
-fn make_opaque(directory: BorrowedFd<'_>, namespace: Namespace) -> Result<()> {
+pub(super) fn make_opaque(directory: BorrowedFd<'_>, namespace: Namespace) -> Result<()> {
     let directory = reopen(directory)?;
     rustix::fs::fsetxattr(&directory, namespace.opaque(), b"y", XattrFlags::empty())
         .map_err(|errno| Error::io("apply", errno.into()).because("cannot make it opaque"))

@@ -66,6 +66,7 @@ pub trait StorageDriver: std::fmt::Debug + Send + Sync + 'static {
     ///
     /// # Behaviour
     /// - Asked twice it says the same. (`mounts_is_idempotent`)
+    /// - After the commit the plan can no longer be mounted. (`plan_ends_with_its_key`)
     /// - A committed snapshot is `InvalidState`. (`committed_has_no_mounts`)
     async fn mounts(&self, key: &SnapshotName) -> Result<MountPlan>;
 
@@ -80,7 +81,7 @@ pub trait StorageDriver: std::fmt::Debug + Send + Sync + 'static {
     ///   `NotFound`. (`commit_refusals`)
     /// - Labels of the active snapshot are not inherited. (`commit_replaces_labels`)
     /// - A late parent gives the tree that applying the layers in order would.
-    ///   (`late_parent_equals_serial`)
+    ///   (`late_parent_equals_serial`, `late_parent_answers_marks`)
     async fn commit(
         &self,
         key: &SnapshotName,

@@ -3,6 +3,7 @@
 //! ```text
 //! ROOT/catalog.db            snapshots
 //! ROOT/snapshots/N/fs        the whole tree of an active or committed snapshot
+//! ROOT/snapshots/N/active    link to `fs` while active, by which it is mounted
 //! ROOT/snapshots/N/record    how the copy left each inode: what makes its diff fast
 //! ROOT/snapshots/N           nothing else, and nothing at all in a view's
 //! ```
@@ -36,6 +37,12 @@ impl Layout {
     /// The tree.
     pub(crate) fn tree(&self, id: SnapshotId) -> PathBuf {
         self.snapshot(id).join("fs")
+    }
+
+    /// The link by which an active snapshot's tree is mounted; it goes when that is committed, and
+    /// with it every plan made before.
+    pub(crate) fn active(&self, id: SnapshotId) -> PathBuf {
+        self.snapshot(id).join("active")
     }
 
     /// The copy's own record.

@@ -43,13 +43,20 @@ impl Mechanism {
     fn restore(&self, row: &Row) -> Result<()> {
         let home = self.layout.snapshot(row.id);
         let tree = self.layout.tree(row.id);
+        let active = self.layout.active(row.id);
         let whole = || match (row.kind, row.parent) {
-            (SnapshotKind::Active, None) => tree.exists(),
+            (SnapshotKind::Active, None) => tree.exists() && active.exists(),
             (SnapshotKind::View, _) => home.exists(),
             _ => true,
         };
         recovery::restore(&self.catalog, row, &home, whole, || {
             if row.kind == SnapshotKind::View {
+                return Ok(());
+            }
+            if !active.is_symlink() {
+                make_active(&active)?;
+            }
+            if tree.exists() {
                 return Ok(());
             }
             // Under its name only when it is complete: a crash may come here as well.
@@ -104,6 +111,7 @@ impl Mechanism {
         }
         let path = self.layout.tree(draft.id);
         make_directory(&path, 0o755)?;
+        make_active(&self.layout.active(draft.id))?;
         let target = open_directory(&path)?;
         let Some(parent) = draft.chain.first() else {
             return set_empty(&target, &path);
@@ -160,9 +168,13 @@ impl Mechanism {
         let flags = MountFlags {
             read_only: row.kind == SnapshotKind::View,
         };
+        let source = match row.kind {
+            SnapshotKind::Active => self.layout.active(row.id),
+            _ => self.tree_of(&row),
+        };
         Ok(MountPlan {
             snapshot: key.clone(),
-            steps: vec![MountStep::bind(self.tree_of(&row), flags)],
+            steps: vec![MountStep::bind(source, flags)],
             hold: Some(self.layout.snapshot(row.id)),
         })
     }
@@ -194,7 +206,13 @@ impl Mechanism {
             labels: &options.labels,
             late_parent: None,
         })?;
-        Ok(())
+        let active = self.layout.active(row.id);
+        match fs_err::remove_file(active) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io("commit", error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The data's own sync: one syncfs(2) of the file system that holds the tree.
@@ -242,6 +260,10 @@ fn set_empty(directory: &OwnedFd, path: &Path) -> Result<()> {
             }
             .into()
         })
+}
+
+fn make_active(path: &Path) -> Result<()> {
+    fs_err::os::unix::fs::symlink("fs", path).map_err(|error| Error::io("prepare", error))
 }
 
 pub(crate) fn open_directory(path: &Path) -> Result<OwnedFd> {

@@ -104,6 +104,11 @@ impl Store {
         self.snapshot(id).join("fs")
     }
 
+    /// A link to the tree while it is active. It goes at commit, and plans made before with it.
+    fn active_link(&self, id: SnapshotId) -> PathBuf {
+        self.snapshot(id).join("active")
+    }
+
     fn sweep(&self, which: Leftovers) -> Result<u64> {
         recovery::sweep(&self.catalog, &self.home(), which, |name| name.parse().ok())
     }
@@ -128,6 +133,7 @@ impl Store {
         let path = self.tree(draft.id);
         std::fs::create_dir_all(&path).map_err(failed)?;
         let target = open_directory(&path)?;
+        std::os::unix::fs::symlink("fs", self.active_link(draft.id)).map_err(failed)?;
         if let Some(parent) = draft.chain.first() {
             let source = open_directory(&self.tree(*parent))?;
             tree::copy(source.as_fd(), target.as_fd(), &tree::CopyOptions::default())?;
@@ -155,9 +161,10 @@ impl Store {
         }
         guard::refuse_half_applied(&self.snapshot(row.id), "mounts")?;
         let flags = MountFlags { read_only: row.kind == SnapshotKind::View };
+        let source = if flags.read_only { self.tree(row.id) } else { self.active_link(row.id) };
         Ok(MountPlan {
             snapshot: key.clone(),
-            steps: vec![MountStep::bind(self.tree(row.id), flags)],
+            steps: vec![MountStep::bind(source, flags)],
             hold: Some(self.snapshot(row.id)),
         })
     }
@@ -177,7 +184,8 @@ impl Store {
         let _lock = guard::exclusive(&self.catalog, &row, &home, "commit")?;
         guard::refuse_half_applied(&home, "commit")?;
         self.flush(&home)?;
-        self.catalog.commit(&CommitRow { key, name, labels, late_parent: None }).map(drop)
+        self.catalog.commit(&CommitRow { key, name, labels, late_parent: None })?;
+        std::fs::remove_file(self.active_link(row.id)).map_err(|error| Error::io("commit", error))
     }
 
     fn remove(&self, name: &Name) -> Result<()> {

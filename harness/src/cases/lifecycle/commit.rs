@@ -194,6 +194,81 @@ pub(crate) const COMMIT_REPLACES_LABELS: Case = Case {
     },
 };
 
+/// Marks in any order, and directories without an entry, mean the same for a parent that comes
+/// late: also over several applies to one snapshot.
+pub(crate) const LATE_PARENT_ANSWERS_MARKS: Case = Case {
+    name: "late_parent_answers_marks",
+    group: Group::Lifecycle,
+    needs: &[Capability::LateParent],
+    run: |context| {
+        let base = context.layer(None, |dir| {
+            for directory in ["a", "b", "c", "d"] {
+                dir.dir(directory)?.mode(directory, 0o750)?;
+                dir.file(&format!("{directory}/old"), "old")?;
+            }
+            Ok(())
+        })?;
+        let bare = || [Entry::dir("a"), Entry::file("a/new", "n")];
+        let implied = || Entry::file("a/new", "n");
+        let layers: &[&[&[Entry]]] = &[
+            &[&[&[Entry::whiteout("a")][..], &bare()].concat()],
+            &[&[&bare()[..], &[Entry::whiteout("a")]].concat()],
+            &[&[Entry::whiteout("a"), implied()]],
+            &[&[implied(), Entry::whiteout("a")]],
+            &[&[Entry::opaque("a")]],
+            &[&[Entry::opaque("a"), implied()]],
+            &[&[implied(), Entry::opaque("a")]],
+            &[&[Entry::opaque("a"), Entry::whiteout("a")]],
+            &[&[implied(), Entry::dir("a")]],
+            &[&[Entry::whiteout("a")], &bare()],
+            &[&[implied()], &[Entry::dir("a")]],
+            &[&[implied()], &[Entry::whiteout("a")], &[Entry::dir("a")]],
+            &[
+                &[Entry::whiteout("a/old"), Entry::whiteout("a")],
+                &[implied()],
+            ],
+        ];
+        for (number, changesets) in layers.iter().enumerate() {
+            let (serial, late) = (context.active(Some(&base))?, context.active(None)?);
+            for changeset in *changesets {
+                let changeset = archive(changeset);
+                context.apply(&serial, &changeset)?;
+                context.apply(&late, &changeset)?;
+            }
+            let expected = context.tree(&serial)?;
+            let name = context.fresh_name("late");
+            let options = CommitOptions::default().with_late_parent(base.clone());
+            context.commit_with(&late, &name, &options)?;
+            context
+                .tree(&name)?
+                .expect_equal(&expected, &format!("layer {number} with a late parent"))?;
+        }
+        Ok(())
+    },
+};
+
+/// A plan asked for before the commit mounts nothing after it: the layer could be written to.
+pub(crate) const PLAN_ENDS_WITH_ITS_KEY: Case = Case {
+    name: "plan_ends_with_its_key",
+    group: Group::Lifecycle,
+    needs: &[],
+    run: |context| {
+        let base = context.layer(None, samples::plain)?;
+        for parent in [None, Some(&base)] {
+            let key = context.active(parent)?;
+            let plan = context.wait(context.driver().mounts(&key))?;
+            let frozen = context.commit_fresh(&key)?;
+            let target = context.path("target");
+            ensure!(
+                crate::live::Live::new(&plan, target).is_err(),
+                "the plan of a committed snapshot was mounted"
+            );
+            context.remove(&frozen)?;
+        }
+        Ok(())
+    },
+};
+
 /// Layers unpacked without their parents mean what they mean in order.
 pub(crate) const LATE_PARENT_EQUALS_SERIAL: Case = Case {
     name: "late_parent_equals_serial",

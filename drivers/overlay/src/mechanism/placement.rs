@@ -46,9 +46,10 @@ impl<'a> UpperPlacement<'a> {
             key: key.clone(),
             upper: super::open_directory(&mechanism.layout.upper(id))?,
             below: None,
-            questions: match chain.is_empty() {
-                true => Some(Questions::load(&mechanism.layout.snapshot(id))?),
-                false => None,
+            questions: if chain.is_empty() {
+                Some(Questions::load(&mechanism.layout.snapshot(id))?)
+            } else {
+                None
             },
             chain,
         })

@@ -204,7 +204,7 @@ pub(crate) const LATE_PARENT_ANSWERS_MARKS: Case = Case {
         let base = context.layer(None, |dir| {
             for directory in ["a", "b", "c", "d"] {
                 dir.dir(directory)?.mode(directory, 0o750)?;
-                dir.file(&format!("{directory}/old"), "old")?;
+                dir.file(format!("{directory}/old"), "old")?;
             }
             Ok(())
         })?;

@@ -7,7 +7,7 @@ use strata_driver::{Availability, Host, OpenOptions, PrepareOptions, SnapshotNam
 #[test]
 fn empty_snapshots_whose_directories_are_lost_are_made_again() -> Result<()> {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: needs root");
+        eprintln!("skipped: needs root");
         return Ok(());
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -18,7 +18,7 @@ fn empty_snapshots_whose_directories_are_lost_are_made_again() -> Result<()> {
         let directory = tempfile::tempdir()?;
         let root = directory.path().join("root");
         if let Availability::Unavailable(missing) = factory.probe(&host, directory.path()) {
-            println!("skipped: {}: {missing:?}", factory.name());
+            eprintln!("skipped: {}: {missing:?}", factory.name());
             continue;
         }
         let (active, view) = (SnapshotName::new("active")?, SnapshotName::new("view")?);
@@ -31,16 +31,16 @@ fn empty_snapshots_whose_directories_are_lost_are_made_again() -> Result<()> {
             driver.close().await
         })?;
         drop(driver);
-        for entry in std::fs::read_dir(root.join("snapshots"))? {
-            std::fs::remove_dir_all(entry?.path())?;
+        for entry in fs_err::read_dir(root.join("snapshots"))? {
+            fs_err::remove_dir_all(entry?.path())?;
         }
         let driver = factory.open(&options, &host)?;
         let target = directory.path().join("target");
-        std::fs::create_dir(&target)?;
+        fs_err::create_dir(&target)?;
         for key in [&active, &view] {
             let plan = runtime.block_on(driver.mounts(key))?;
             let mounted = mount(&plan, &target).with_context(|| key.to_string())?;
-            assert_eq!(std::fs::read_dir(&target)?.count(), 0);
+            assert_eq!(fs_err::read_dir(&target)?.count(), 0);
             mounted.unmount()?;
             runtime.block_on(driver.remove(key))?;
         }

@@ -247,6 +247,7 @@ fn limits_hold_at_their_edge() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of refusals")]
 fn entries_that_cannot_be_carried_are_not_written() {
     use strata_driver::changeset::{Metadata, Rule};
     let entry = |at: &[u8], kind: EntryKind| {

@@ -120,12 +120,10 @@ impl Store {
         undo.push(|| self.catalog.abandon_create(draft.id));
         undo.push(|| recovery::remove_all(&self.home(), draft.id));
         match self.make(&draft).and_then(|()| self.catalog.finish_create(draft.id)) {
-            Ok(()) => {
-                undo.disarm();
-                Ok(())
-            }
-            Err(error) => Err(undo.fail(error)),
+            Ok(()) => undo.disarm(),
+            Err(error) => return Err(undo.fail(error)),
         }
+        Ok(())
     }
 
     fn make(&self, draft: &Draft) -> Result<()> {
@@ -162,20 +160,15 @@ impl Store {
         guard::refuse_half_applied(&self.snapshot(row.id), "mounts")?;
         let flags = MountFlags { read_only: row.kind == SnapshotKind::View };
         let source = if flags.read_only { self.tree(row.id) } else { self.active_link(row.id) };
-        Ok(MountPlan {
-            snapshot: key.clone(),
-            steps: vec![MountStep::bind(source, flags)],
-            hold: Some(self.snapshot(row.id)),
-        })
+        let (steps, hold) = (vec![MountStep::bind(source, flags)], Some(self.snapshot(row.id)));
+        Ok(MountPlan { snapshot: key.clone(), steps, hold })
     }
 
     fn active(&self, key: &Name, operation: &'static str) -> Result<Row> {
         let row = self.catalog.get(key)?;
-        if row.kind == SnapshotKind::Active {
-            return Ok(row);
-        }
         let reason = format!("it is {}, not active", row.kind);
-        Err(Error::new(ErrorKind::InvalidState, operation).because(reason))
+        let refused = Error::new(ErrorKind::InvalidState, operation).because(reason);
+        if row.kind == SnapshotKind::Active { Ok(row) } else { Err(refused) }
     }
 
     fn commit(&self, key: &Name, name: &Name, labels: &Labels) -> Result<()> {
@@ -197,8 +190,7 @@ impl Store {
 
     fn compare(&self, lower: Option<&Name>, upper: &Name) -> Result<Comparison> {
         let open = |name| open_directory(&self.tree(self.catalog.get(name)?.id));
-        let below = lower.map(open).transpose()?;
-        let above = open(upper)?;
+        let (below, above) = (lower.map(open).transpose()?, open(upper)?);
         let below = below.as_ref().map(|directory| directory.as_fd());
         let upper = Upper::Whole(above.as_fd());
         match compare(below, upper, &CompareOptions::default(), &self.counters)? {
@@ -215,8 +207,7 @@ impl Store {
         let root = open_directory(&self.tree(row.id))?;
         let target = ApplyTarget { root: root.as_fd(), placement: &mut PlainPlacement };
         let applied = apply(target, from.into_read(), options)?;
-        applying.finish()?;
-        Ok(applied)
+        applying.finish().map(|()| applied)
     }
 }
 

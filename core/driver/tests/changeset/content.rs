@@ -272,7 +272,6 @@ fn the_longest_path_is_carried() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one table of refusals")]
 fn entries_that_cannot_be_carried_are_not_written() {
     use strata_driver::changeset::Rule;
     let file = EntryKind::File { size: 0 };

@@ -180,25 +180,15 @@ impl ChangesetSource {
                 let mut block = Vec::with_capacity(BLOCK);
                 let outcome = loop {
                     match read.read_buf(&mut block).await {
-                        Ok(0) => break Ok(true),
-                        Ok(_) if block.len() == block.capacity() => break Ok(false),
+                        Ok(0) => break Ok(()), // an empty block, now or next time, is the end
+                        Ok(_) if block.len() == block.capacity() => break Ok(()),
                         Ok(_) => {}
                         Err(error) => break Err(error),
                     }
                 };
-                let complete = matches!(outcome, Ok(true));
-                let failed = outcome.is_err();
-                if complete
-                    && !block.is_empty()
-                    && sender
-                        .send(Ok(Bytes::from(std::mem::take(&mut block))))
-                        .await
-                        .is_err()
-                {
-                    return;
-                }
-                let message = outcome.map(|_| Bytes::from(block));
-                if sender.send(message).await.is_err() || complete || failed {
+                let ended = outcome.is_err() || block.is_empty();
+                let message = outcome.map(|()| Bytes::from(block));
+                if sender.send(message).await.is_err() || ended {
                     return;
                 }
             }
@@ -262,8 +252,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_producer_that_dies_is_no_end_of_the_changeset() {
-        let mut stream = DiffSink::produce(|sink| {
-            sink.write_all(&vec![7; 2 * BLOCK])
+        let sent = vec![7; 2 * BLOCK];
+        let mut stream = DiffSink::produce(move |sink| {
+            sink.write_all(&sent)
                 .map_err(|error| Error::io("diff", error))?;
             panic!("a defect in a driver");
         });

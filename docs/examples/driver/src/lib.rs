@@ -104,11 +104,6 @@ impl Store {
         self.snapshot(id).join("fs")
     }
 
-    /// A link to the tree while it is active. It goes at commit, and plans made before with it.
-    fn active_link(&self, id: SnapshotId) -> PathBuf {
-        self.snapshot(id).join("active")
-    }
-
     fn sweep(&self, which: Leftovers) -> Result<u64> {
         recovery::sweep(&self.catalog, &self.home(), which, |name| name.parse().ok())
     }
@@ -119,13 +114,11 @@ impl Store {
         let mut undo = Undo::new();
         undo.push(|| self.catalog.abandon_create(draft.id));
         undo.push(|| recovery::remove_all(&self.home(), draft.id));
-        match self.make(&draft).and_then(|()| self.catalog.finish_create(draft.id)) {
-            Ok(()) => {
-                undo.disarm();
-                Ok(())
-            }
-            Err(error) => Err(undo.fail(error)),
+        if let Err(error) = self.make(&draft).and_then(|()| self.catalog.finish_create(draft.id)) {
+            return Err(undo.fail(error));
         }
+        undo.disarm();
+        Ok(())
     }
 
     fn make(&self, draft: &Draft) -> Result<()> {
@@ -133,7 +126,8 @@ impl Store {
         let path = self.tree(draft.id);
         std::fs::create_dir_all(&path).map_err(failed)?;
         let target = open_directory(&path)?;
-        std::os::unix::fs::symlink("fs", self.active_link(draft.id)).map_err(failed)?;
+        // A link by which it is mounted. It goes at commit, and plans made before with it.
+        std::os::unix::fs::symlink("fs", self.snapshot(draft.id).join("active")).map_err(failed)?;
         if let Some(parent) = draft.chain.first() {
             let source = open_directory(&self.tree(*parent))?;
             tree::copy(source.as_fd(), target.as_fd(), &tree::CopyOptions::default())?;
@@ -159,13 +153,12 @@ impl Store {
         if row.kind == SnapshotKind::Committed {
             return Err(Error::new(ErrorKind::InvalidState, "mounts").because("it is committed"));
         }
-        guard::refuse_half_applied(&self.snapshot(row.id), "mounts")?;
-        let flags = MountFlags { read_only: row.kind == SnapshotKind::View };
-        let source = if flags.read_only { self.tree(row.id) } else { self.active_link(row.id) };
+        let home = self.snapshot(row.id);
+        guard::refuse_half_applied(&home, "mounts")?;
         Ok(MountPlan {
             snapshot: key.clone(),
-            steps: vec![MountStep::bind(source, flags)],
-            hold: Some(self.snapshot(row.id)),
+            steps: vec![MountStep::bind(home.join("active"), MountFlags { read_only: row.kind == SnapshotKind::View })],
+            hold: Some(home),
         })
     }
 
@@ -174,8 +167,7 @@ impl Store {
         if row.kind == SnapshotKind::Active {
             return Ok(row);
         }
-        let reason = format!("it is {}, not active", row.kind);
-        Err(Error::new(ErrorKind::InvalidState, operation).because(reason))
+        Err(Error::new(ErrorKind::InvalidState, operation).because(format!("it is {}, not active", row.kind)))
     }
 
     fn commit(&self, key: &Name, name: &Name, labels: &Labels) -> Result<()> {
@@ -185,7 +177,7 @@ impl Store {
         guard::refuse_half_applied(&home, "commit")?;
         self.flush(&home)?;
         self.catalog.commit(&CommitRow { key, name, labels, late_parent: None })?;
-        std::fs::remove_file(self.active_link(row.id)).map_err(|error| Error::io("commit", error))
+        std::fs::remove_file(home.join("active")).map_err(|error| Error::io("commit", error))
     }
 
     fn remove(&self, name: &Name) -> Result<()> {

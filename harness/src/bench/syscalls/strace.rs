@@ -40,7 +40,10 @@ impl Strace {
     /// Whether some thread of ours is not traced yet.
     fn untraced() -> Result<bool> {
         for thread in fs_err::read_dir("/proc/self/task")? {
-            let status = fs_err::read_to_string(thread?.path().join("status"))?;
+            // A thread that ended since it was listed has no status any more.
+            let Ok(status) = fs_err::read_to_string(thread?.path().join("status")) else {
+                continue;
+            };
             if status.lines().any(|line| line == "TracerPid:\t0") {
                 return Ok(true);
             }

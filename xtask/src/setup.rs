@@ -62,6 +62,13 @@ const NEEDS: &[Need] = &[
         purposes: &[Purpose::Fixtures],
     },
     Need {
+        program: "strace",
+        arguments: &["--version"],
+        package: "strace",
+        reason: "counts system calls where the kernel's trace events do not arrive",
+        purposes: &[Purpose::Fixtures],
+    },
+    Need {
         program: "mount",
         arguments: &["--version"],
         package: "mount",

@@ -31,18 +31,20 @@ pub fn exclusive(
             .because("the snapshot is mounted, or a commit, removal or apply of it is under way")
             .hint("unmount it first, or wait for that to end"));
     };
-    if let Some(mount) = catalog.is_mounted(row.id)? {
+    let now = catalog
+        .glance(row)
+        .map_err(|error| error.during(operation))?;
+    if now.has_mounts
+        && let Some(mount) = catalog.is_mounted(row.id)?
+    {
         return Err(Error::new(ErrorKind::InUse, operation)
             .because("the snapshot is mounted")
             .with("mounted_on", mount.target.display())
             .hint("unmount it first: `strata snapshot unmount TARGET`"));
     }
-    if let Some(name) = &row.name {
-        let now = catalog.get(name).map_err(|error| error.during(operation))?;
-        if (now.id, now.kind) != (row.id, row.kind) {
-            return Err(Error::new(ErrorKind::InvalidState, operation)
-                .because("somebody else has committed, removed or remade the snapshot meanwhile"));
-        }
+    if !now.is_same {
+        return Err(Error::new(ErrorKind::InvalidState, operation)
+            .because("somebody else has committed, removed or remade the snapshot meanwhile"));
     }
     Ok(lock)
 }
@@ -60,14 +62,18 @@ pub(crate) fn exclusive_anew(
     snapshot: &Path,
     operation: &'static str,
 ) -> Result<FileLock> {
-    let fail = |errno: Errno| Error::io(operation, errno.into()).with("path", snapshot.display());
-    let made = match rustix::fs::mkdir(snapshot, Mode::RWXU) {
-        Ok(()) => true,
-        Err(Errno::EXIST) => false,
-        Err(errno) => return Err(fail(errno)),
-    };
     let taken = exclusive(catalog, row, snapshot, operation);
-    if made && taken.is_err() {
+    if !matches!(&taken, Err(error) if error.kind() == ErrorKind::NotFound) {
+        return taken;
+    }
+    let fail = |errno: Errno| Error::io(operation, errno.into()).with("path", snapshot.display());
+    match rustix::fs::mkdir(snapshot, Mode::RWXU) {
+        Ok(()) => {}
+        Err(Errno::EXIST) => return taken,
+        Err(errno) => return Err(fail(errno)),
+    }
+    let taken = exclusive(catalog, row, snapshot, operation);
+    if taken.is_err() {
         // The snapshot itself is gone: its directory was removed, not lost.
         match rustix::fs::rmdir(snapshot) {
             Ok(()) | Err(Errno::NOENT) => {}

@@ -75,6 +75,15 @@ struct Memory {
     finished: Vec<SnapshotId>,
 }
 
+/// What [`Catalog::glance`] sees.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Glance {
+    /// The name still stands for the same snapshot, of the same kind.
+    pub(crate) is_same: bool,
+    /// Mounts of it are recorded, confirmed or not.
+    pub(crate) has_mounts: bool,
+}
+
 /// Chains remembered at most.
 const CHAINS: usize = 1024;
 /// Removed snapshots whose rows wait at most.
@@ -149,8 +158,7 @@ impl Catalog {
             self.refuse_taken(connection, "key", key)?;
             let parent = parent
                 .map(|name| query::parent(connection, name))
-                .transpose()?
-                .map(|row| row.id);
+                .transpose()?;
             let id = query::insert(
                 connection,
                 &query::NewRow {
@@ -161,9 +169,11 @@ impl Catalog {
                     holder,
                 },
             )?;
-            query::forget_emptied_below(connection, id)?;
             for id in &finished {
                 query::forget(connection, *id)?;
+            }
+            if !finished.contains(&SnapshotId(id.0 - 1)) {
+                query::forget_emptied_below(connection, id)?;
             }
             let chain = match parent {
                 Some(parent) => self.chain_of(connection, parent)?,
@@ -216,7 +226,7 @@ impl Catalog {
                         ("key", commit.key),
                     ));
                 }
-                row.parent = Some(query::parent(connection, name)?.id);
+                row.parent = Some(query::parent(connection, name)?);
                 row.parent_name = Some(name.clone());
             }
             self.refuse_taken(connection, "name", commit.name)?;
@@ -340,6 +350,27 @@ impl Catalog {
     pub fn exists(&self, id: SnapshotId) -> Result<bool> {
         self.database
             .query("stat", |connection| Ok(query::is_ready(connection, id)?))
+    }
+
+    /// Whether `row` is still true, and whether mounts of it may be recorded, in one question; the
+    /// snapshot of that name being gone is [`ErrorKind::NotFound`]. Of a row without a name, being
+    /// removed, nothing can become untrue.
+    pub(crate) fn glance(&self, row: &Row) -> Result<Glance> {
+        let Some(name) = &row.name else {
+            return Ok(Glance {
+                is_same: true,
+                has_mounts: true,
+            });
+        };
+        self.database.query("stat", |connection| {
+            let now = query::glance(connection, name)?.ok_or_else(|| {
+                Fault::Refused(Error::new(ErrorKind::NotFound, "catalogue").with("name", name))
+            })?;
+            Ok(Glance {
+                is_same: (now.0, now.1) == (row.id, query::kind_number(row.kind)),
+                has_mounts: now.2,
+            })
+        })
     }
 
     /// The snapshot of that name and its parents, nearest first, itself included.

@@ -89,23 +89,38 @@ pub(super) fn get(connection: &Connection, name: &SnapshotName) -> Result<Row, F
     })
 }
 
+/// Number and kind of the snapshot called `name`, and whether mounts of it are recorded.
+pub(super) fn glance(
+    connection: &Connection,
+    name: &SnapshotName,
+) -> rusqlite::Result<Option<(SnapshotId, i64, bool)>> {
+    connection
+        .prepare_cached(
+            "SELECT id, kind, EXISTS (SELECT 1 FROM mount WHERE mount.snapshot = snapshot.id) \
+             FROM snapshot WHERE name = ?1 AND state = 2",
+        )?
+        .query_row([name.as_str()], |row| {
+            Ok((SnapshotId(row.get(0)?), row.get(1)?, row.get(2)?))
+        })
+        .optional()
+}
+
 /// The committed snapshot called `name`, as a parent.
-pub(super) fn parent(connection: &Connection, name: &SnapshotName) -> Result<Row, Fault> {
-    let row = find_ready(connection, name)?.ok_or_else(|| {
-        Fault::Refused(
-            Error::new(ErrorKind::NotFound, "catalogue")
-                .because("no such parent")
-                .with("parent", name),
-        )
-    })?;
-    if row.kind == SnapshotKind::Committed {
-        return Ok(row);
+pub(super) fn parent(connection: &Connection, name: &SnapshotName) -> Result<SnapshotId, Fault> {
+    let refuse = |kind, why: String| {
+        let error = Error::new(kind, "catalogue").because(why);
+        Err(Fault::Refused(error.with("parent", name)))
+    };
+    let Some((id, number, _)) = glance(connection, name)? else {
+        return refuse(ErrorKind::NotFound, "no such parent".to_owned());
+    };
+    match kind_of(number).ok_or_else(|| broken(1, "no such kind"))? {
+        SnapshotKind::Committed => Ok(id),
+        kind => refuse(
+            ErrorKind::InvalidState,
+            format!("the parent is {kind}, not committed"),
+        ),
     }
-    Err(Fault::Refused(
-        Error::new(ErrorKind::InvalidState, "catalogue")
-            .because(format!("the parent is {}, not committed", row.kind))
-            .with("parent", name),
-    ))
 }
 
 /// `first` and its parents, nearest first.

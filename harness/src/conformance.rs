@@ -256,7 +256,7 @@ fn main_with(
     mut arguments: impl Iterator<Item = String>,
 ) -> Result<ExitCode> {
     let mut options = Options {
-        child: std::env::current_exe().ok(),
+        child: Some(std::env::current_exe()?),
         ..Options::new()
     };
     while let Some(argument) = arguments.next() {

@@ -66,7 +66,7 @@ pub(crate) fn run(
     } else {
         Progress::Lines
     };
-    options.child = std::env::current_exe().ok();
+    options.child = Some(std::env::current_exe()?);
     options.workloads.clone_from(&settings.file.workloads);
     if let Some(driver) = &settings.driver {
         let given = settings.options.get(&driver.value).into_iter().flatten();

@@ -4,10 +4,22 @@ use crate::catalog::{Catalog, Row, SnapshotId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::hold;
 use crate::name::SnapshotName;
+use crate::snapshot::SnapshotKind;
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use std::path::{Path, PathBuf};
 use strata_sys::lock::FileLock;
+
+/// The snapshot called `key`, which `operation` may change only while it is active: another kind
+/// is [`ErrorKind::InvalidState`].
+pub fn active(catalog: &Catalog, key: &SnapshotName, operation: &'static str) -> Result<Row> {
+    let row = catalog.get(key)?;
+    if row.kind == SnapshotKind::Active {
+        return Ok(row);
+    }
+    Err(Error::new(ErrorKind::InvalidState, operation)
+        .because(format!("the snapshot is {}, not active", row.kind)))
+}
 
 /// Takes the snapshot's hold path for `operation`; keep the lock until that is over.
 ///

@@ -144,6 +144,39 @@ fn numbers_are_never_given_twice() {
 }
 
 #[test]
+fn the_log_is_overwritten_in_place_and_stays_short() {
+    let root = tempfile::tempdir().unwrap();
+    let length = || {
+        let log = fs_err::metadata(root.path().join("catalog.db-wal"));
+        log.unwrap().len()
+    };
+    let live = |catalog: &Catalog| {
+        let id = create(catalog, "k", None).unwrap();
+        catalog.begin_remove(&name("k")).unwrap();
+        catalog.finish_remove(id).unwrap();
+    };
+    let durable = open(root.path()).unwrap();
+    live(&durable);
+    let filled = length();
+    assert!(filled >= 1 << 20, "{filled}");
+    for _ in 0..50 {
+        live(&durable);
+    }
+    assert_eq!(length(), filled);
+    drop(durable);
+    let driver = DriverName::new("one").unwrap();
+    let volatile = CatalogOptions {
+        driver: &driver,
+        durability: Durability::Volatile,
+    };
+    let volatile = Catalog::open(root.path(), &volatile).unwrap();
+    for _ in 0..3000 {
+        live(&volatile);
+    }
+    assert!(length() < 6 << 20, "{}", length());
+}
+
+#[test]
 fn refusals_change_nothing() {
     let root = tempfile::tempdir().unwrap();
     let catalog = open(root.path()).unwrap();

@@ -243,15 +243,7 @@ impl StorageDriver for Vfs {
     ) -> Result<Applied> {
         let (key, options) = (key.clone(), options.clone());
         self.run(move |m| {
-            let row = m.catalog.get(&key)?;
-            if row.kind != SnapshotKind::Active {
-                return Err(
-                    Error::new(ErrorKind::InvalidState, "apply").because(format!(
-                        "only an active snapshot is written to, not a {} one",
-                        row.kind
-                    )),
-                );
-            }
+            let row = guard::active(&m.catalog, &key, "apply")?;
             let home = m.layout.snapshot(row.id);
             let _lock = guard::exclusive(&m.catalog, &row, &home, "apply")?;
             let applying = guard::Applying::begin(&home)?;

@@ -186,15 +186,7 @@ impl Mechanism {
         name: &SnapshotName,
         options: &CommitOptions,
     ) -> Result<()> {
-        let row = self.catalog.get(key)?;
-        if row.kind != SnapshotKind::Active {
-            return Err(
-                Error::new(ErrorKind::InvalidState, "commit").because(format!(
-                    "only an active snapshot is committed, not a {} one",
-                    row.kind
-                )),
-            );
-        }
+        let row = guard::active(&self.catalog, key, "commit")?;
         let hold = self.layout.snapshot(row.id);
         let _lock = guard::exclusive(&self.catalog, &row, &hold, "commit")?;
         guard::refuse_half_applied(&hold, "commit")?;

@@ -216,7 +216,7 @@ impl Log {
             none => none.insert(File::options().write(true).open(&self.path)?),
         };
         self.size = file.metadata()?.len();
-        let wanted = (used / LOG_AHEAD + 1) * LOG_AHEAD;
+        let wanted = ((used + LOG_AHEAD / 4) / LOG_AHEAD + 1) * LOG_AHEAD;
         if self.size < wanted {
             let zeros = vec![0; (wanted - self.size) as usize];
             file.write_all_at(&zeros, self.size)?;

@@ -111,21 +111,17 @@ pub(super) fn show(
     target: &Path,
     interface: Interface,
 ) -> Result<Option<UniqueMountId>> {
-    if interface == Interface::Context
-        && classic::is_plain(step)
-        && classic::mount(step, target).is_ok()
-    {
-        let told = identity(statmount::mount_id(target));
-        if told.is_err() {
-            super::unmount::all(target, 1, None)?;
-        }
-        return told;
-    }
     let mut found = None;
-    attach(step, target, interface, &mut |id| {
+    let mut ready = |id| {
         found = id;
         Ok(())
-    })?;
+    };
+    let at_once = interface == Interface::Context
+        && classic::is_plain(step)
+        && attach(step, target, Interface::Classic, &mut ready).is_ok();
+    if !at_once {
+        attach(step, target, interface, &mut ready)?;
+    }
     Ok(found)
 }
 

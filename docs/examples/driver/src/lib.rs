@@ -162,16 +162,8 @@ impl Store {
         })
     }
 
-    fn active(&self, key: &Name, operation: &'static str) -> Result<Row> {
-        let row = self.catalog.get(key)?;
-        if row.kind == SnapshotKind::Active {
-            return Ok(row);
-        }
-        Err(Error::new(ErrorKind::InvalidState, operation).because(format!("it is {}, not active", row.kind)))
-    }
-
     fn commit(&self, key: &Name, name: &Name, labels: &Labels) -> Result<()> {
-        let row = self.active(key, "commit")?;
+        let row = guard::active(&self.catalog, key, "commit")?;
         let home = self.snapshot(row.id);
         let _lock = guard::exclusive(&self.catalog, &row, &home, "commit")?;
         guard::refuse_half_applied(&home, "commit")?;
@@ -199,7 +191,7 @@ impl Store {
     }
 
     fn apply(&self, key: &Name, from: ChangesetSource, options: &ApplyOptions) -> Result<Applied> {
-        let row = self.active(key, "apply")?;
+        let row = guard::active(&self.catalog, key, "apply")?;
         let home = self.snapshot(row.id);
         let _lock = guard::exclusive(&self.catalog, &row, &home, "apply")?;
         let applying = guard::Applying::begin(&home)?;

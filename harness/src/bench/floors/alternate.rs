@@ -1,6 +1,7 @@
 //! Two sides by turns, and the ratio of neighbouring runs.
 
 use super::Figure;
+use crate::bench::bed::Bed;
 use crate::bench::export::duration;
 use crate::bench::stats::{Bootstrap, median};
 use anyhow::{Context, Result};
@@ -59,6 +60,27 @@ pub(super) fn alternate(rounds: u32, ours: &mut Side<'_>, floor: &mut Side<'_>) 
         });
     }
     Ok(Pairs(pairs))
+}
+
+/// [`alternate`] of work on one bed, which is drained after each run.
+pub(super) fn alternate_on(
+    bed: &Bed,
+    rounds: u32,
+    mut ours: impl FnMut() -> Result<()>,
+    mut floor: impl FnMut() -> Result<()>,
+) -> Result<Pairs> {
+    bed.drain()?;
+    alternate(
+        rounds,
+        &mut Side {
+            work: &mut ours,
+            restore: &mut || bed.drain(),
+        },
+        &mut Side {
+            work: &mut floor,
+            restore: &mut || bed.drain(),
+        },
+    )
 }
 
 impl Pairs {

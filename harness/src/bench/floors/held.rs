@@ -1,7 +1,7 @@
 //! Ten thousand snapshots held against ten.
 
 use super::Figure;
-use super::alternate::{Side, alternate};
+use super::alternate::alternate_on;
 use super::lifecycle::{chain, once};
 use super::stage::Stage;
 use crate::bench::subject::{DriverSubject, Subject};
@@ -28,19 +28,11 @@ pub(super) fn measure(stage: &Stage<'_>) -> Result<Vec<Figure>> {
     let bed = stage.bed("ext4")?;
     let (many, many_base) = holding(stage, &bed, 10_000)?;
     let (few, few_base) = holding(stage, &bed, 10)?;
-    bed.drain()?;
-    let mut ours = || (0..REPEAT).try_for_each(|_| once(&many, &many_base));
-    let mut floor = || (0..REPEAT).try_for_each(|_| once(&few, &few_base));
-    let pairs = alternate(
+    let pairs = alternate_on(
+        &bed,
         stage.plan.rounds * 2,
-        &mut Side {
-            work: &mut ours,
-            restore: &mut || bed.drain(),
-        },
-        &mut Side {
-            work: &mut floor,
-            restore: &mut || bed.drain(),
-        },
+        || (0..REPEAT).try_for_each(|_| once(&many, &many_base)),
+        || (0..REPEAT).try_for_each(|_| once(&few, &few_base)),
     )?;
     few.close()?;
     many.close()?;

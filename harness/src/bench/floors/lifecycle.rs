@@ -1,7 +1,7 @@
 //! prepare, mount, unmount, remove against the raw sequence mkdir, mount, umount, rmdir.
 
 use super::Figure;
-use super::alternate::{Side, alternate};
+use super::alternate::alternate_on;
 use super::stage::Stage;
 use crate::bench::bed::Bed;
 use crate::bench::measure::{Phase, Recorder};
@@ -55,19 +55,11 @@ impl Lifecycle {
         let subject = stage.open(&stage.plan.stacking, &bed, self.durability)?;
         let base = chain(&subject, self.depth)?;
         let raw = Raw::new(&bed, &subject, self, &base)?;
-        let mut ours = || (0..REPEAT).try_for_each(|_| once(&subject, &base));
-        let mut floor = || (0..REPEAT).try_for_each(|_| raw.once());
-        bed.drain()?;
-        let pairs = alternate(
+        let pairs = alternate_on(
+            &bed,
             stage.plan.rounds * 2,
-            &mut Side {
-                work: &mut ours,
-                restore: &mut || bed.drain(),
-            },
-            &mut Side {
-                work: &mut floor,
-                restore: &mut || bed.drain(),
-            },
+            || (0..REPEAT).try_for_each(|_| once(&subject, &base)),
+            || (0..REPEAT).try_for_each(|_| raw.once()),
         )?;
         let mut figures = vec![pairs.wall("wall ratio", 1.3)?];
         figures.extend(self.syncs(stage, &bed, &subject, &base)?);

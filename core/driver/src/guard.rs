@@ -61,10 +61,23 @@ pub fn exclusive(
     Ok(lock)
 }
 
-/// [`exclusive`] of the snapshot's directory for a removal, which must be possible also if that
-/// was lost.
-pub fn exclusive_for_removal(catalog: &Catalog, row: &Row, snapshot: &Path) -> Result<FileLock> {
-    exclusive_anew(catalog, row, snapshot, "remove")
+/// The commit point of a removal: takes the snapshot's directory for itself, as [`exclusive`]
+/// does, frees the name and marks the row. Delete what is on disk, and only then let go.
+///
+/// Possible also if the directory was lost. A snapshot that others stand on is
+/// [`ErrorKind::InUse`].
+pub fn begin_remove(catalog: &Catalog, row: &Row, snapshot: &Path) -> Result<FileLock> {
+    if let Ok(Some(lock)) = hold::try_exclusive(snapshot)
+        && catalog.try_begin_remove(row)?
+    {
+        return Ok(lock);
+    }
+    // Something is in the way; the long way finds out what, and what of it is only recorded.
+    let lock = exclusive_anew(catalog, row, snapshot, "remove")?;
+    if let Some(name) = &row.name {
+        catalog.begin_remove(name)?;
+    }
+    Ok(lock)
 }
 
 /// [`exclusive`] of the snapshot's directory, which is made again, empty, if it was lost.

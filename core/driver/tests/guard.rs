@@ -82,8 +82,9 @@ fn a_snapshot_whose_directory_was_lost_can_be_removed() {
     let row = bench.active("key");
     fs_err::remove_dir(bench.home(row.id)).unwrap();
     assert_eq!(bench.refusal(&row), ErrorKind::NotFound);
-    let lock = guard::exclusive_for_removal(&bench.catalog, &row, &bench.home(row.id)).unwrap();
+    let lock = guard::begin_remove(&bench.catalog, &row, &bench.home(row.id)).unwrap();
     drop(lock);
+    assert!(!bench.catalog.exists(row.id).unwrap());
 }
 
 #[test]
@@ -104,7 +105,7 @@ fn a_removal_that_comes_second_leaves_no_directory() {
     let row = bench.active("key");
     fs_err::remove_dir(bench.home(row.id)).unwrap();
     bench.catalog.begin_remove(&name("key")).unwrap();
-    let second = guard::exclusive_for_removal(&bench.catalog, &row, &bench.home(row.id));
+    let second = guard::begin_remove(&bench.catalog, &row, &bench.home(row.id));
     assert_eq!(second.unwrap_err().kind(), ErrorKind::NotFound);
     assert!(!bench.home(row.id).exists());
 }

@@ -78,6 +78,7 @@ pub const ALL: &[Case] = &[
     union::updates::FILE_UPDATES_ARE_SEEN,
     apply::meaning::FILE_WINS_OVER_ITS_WHITEOUT,
     space::full::FULL_DISK_LEAVES_NO_LAYER,
+    space::full::REMOVAL_ON_A_FULL_DISK,
     apply::formats::GNU_LONG_NAMES_ARE_READ,
     diff::links::GROUP_IS_WRITTEN_WHOLE,
     apply::refusals::HARD_LINK_BELOW_IS_REFUSED,

@@ -24,9 +24,9 @@ const LOG_LEFT_AT_CLOSE: u32 = 1000;
 /// A page in the log with its header, in bytes.
 const FRAME: u64 = super::schema::PAGE + 24;
 
-/// How far ahead a durable instance fills the log with zeros, in bytes. A sync of what was only
-/// overwritten need not write the file system's journal, in which by then the directories of the
-/// snapshot wait.
+/// How far ahead the log is filled with zeros, in bytes. A sync of what was only overwritten need
+/// not write the file system's journal, in which by then the directories of the snapshot wait;
+/// and on a full disk there is room left to record removals.
 const LOG_AHEAD: u64 = 1 << 20;
 
 /// How often a busy database is asked again: about ten seconds in all.
@@ -74,8 +74,7 @@ struct Link {
     pages: Arc<AtomicU32>,
     /// Pages at which the next checkpoint is due.
     due: u32,
-    /// Filled ahead, for a durable instance.
-    log: Option<Log>,
+    log: Log,
 }
 
 /// The log's file, beside SQLite's own descriptor of it.
@@ -128,18 +127,17 @@ impl Database {
                 level: Level::Normal,
                 pages,
                 due: LOG_LIMIT,
-                log: (durability == Durability::Durable).then(|| Log::beside(path)),
+                log: Log::beside(path),
             }),
         })
     }
 
-    /// Runs `work` in one write transaction. It may run again when another process was in the
-    /// way, so it must have no effect outside the database.
+    /// Runs `work` in one write transaction.
     pub(super) fn write<T>(
         &self,
         operation: &'static str,
         sync: Sync,
-        work: impl Fn(&Connection) -> Result<T, Fault>,
+        work: impl FnOnce(&Connection) -> Result<T, Fault>,
     ) -> Result<T> {
         let mut link = self.link();
         let level = match (self.durability, sync) {
@@ -149,7 +147,7 @@ impl Database {
         let outcome = link
             .at(level)
             .map_err(Fault::from)
-            .and_then(|()| link.transaction(&work));
+            .and_then(|()| link.transaction(work));
         let value = outcome.map_err(|fault| fault.explain(operation, &self.path))?;
         if link.pages() >= link.due {
             // The operation is done and its row is safe in the log.
@@ -162,10 +160,10 @@ impl Database {
     pub(super) fn read<T>(
         &self,
         operation: &'static str,
-        work: impl Fn(&Connection) -> Result<T, Fault>,
+        work: impl FnOnce(&Connection) -> Result<T, Fault>,
     ) -> Result<T> {
         let link = self.link();
-        link.enclosed("BEGIN", &mut |connection: &Connection| work(connection))
+        enclosed(&link.connection, "BEGIN", work)
             .map_err(|fault| fault.explain(operation, &self.path))
     }
 
@@ -230,7 +228,7 @@ impl Link {
     /// The level cannot be changed inside a transaction, and changing it costs a parse.
     fn at(&mut self, level: Level) -> rusqlite::Result<()> {
         if self.level != level {
-            self.roll_back();
+            roll_back(&self.connection);
             self.connection.execute_batch(level.pragma())?;
             self.level = level;
         }
@@ -239,58 +237,23 @@ impl Link {
 
     fn transaction<T>(
         &mut self,
-        work: &impl Fn(&Connection) -> Result<T, Fault>,
+        work: impl FnOnce(&Connection) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
         let used = u64::from(self.pages()) * FRAME;
-        let mut log = self.log.take();
-        let outcome = self.enclosed("BEGIN IMMEDIATE", &mut |connection: &Connection| {
+        let Self {
+            connection, log, ..
+        } = self;
+        enclosed(connection, "BEGIN IMMEDIATE", |connection| {
             // Without it a sync takes longer, no more.
-            if let Some(log) = &mut log
-                && let Err(error) = log.fill(used)
-            {
+            if let Err(error) = log.fill(used) {
                 tracing::debug!(%error, "catalogue log not filled ahead");
             }
             work(connection)
-        });
-        self.log = log;
-        outcome
+        })
     }
 
     fn pages(&self) -> u32 {
         self.pages.load(Ordering::Relaxed)
-    }
-
-    fn enclosed<T>(
-        &self,
-        begin: &str,
-        work: &mut dyn FnMut(&Connection) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
-        self.roll_back();
-        self.run(begin)?;
-        let outcome = work(&self.connection).and_then(|value| {
-            self.run("COMMIT")?;
-            Ok(value)
-        });
-        if outcome.is_err() {
-            self.roll_back();
-        }
-        outcome
-    }
-
-    fn run(&self, statement: &str) -> rusqlite::Result<()> {
-        self.connection
-            .prepare_cached(statement)?
-            .execute([])
-            .map(drop)
-    }
-
-    /// SQLite itself ends a transaction on some errors, a full disk for one.
-    fn roll_back(&self) {
-        if !self.connection.is_autocommit()
-            && let Err(error) = self.run("ROLLBACK")
-        {
-            tracing::warn!(%error, "catalogue transaction not rolled back");
-        }
     }
 
     /// Folds the log into the database, with syncs even in a volatile instance: rows of earlier,
@@ -316,6 +279,36 @@ impl Link {
             let error = explain("checkpoint catalogue", path, error);
             tracing::warn!(error = %error.chain(), "catalogue log not folded in");
         }
+    }
+}
+
+fn enclosed<T>(
+    connection: &Connection,
+    begin: &str,
+    work: impl FnOnce(&Connection) -> Result<T, Fault>,
+) -> Result<T, Fault> {
+    roll_back(connection);
+    run(connection, begin)?;
+    let outcome = work(connection).and_then(|value| {
+        run(connection, "COMMIT")?;
+        Ok(value)
+    });
+    if outcome.is_err() {
+        roll_back(connection);
+    }
+    outcome
+}
+
+fn run(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(statement)?.execute([]).map(drop)
+}
+
+/// SQLite itself ends a transaction on some errors, a full disk for one.
+fn roll_back(connection: &Connection) {
+    if !connection.is_autocommit()
+        && let Err(error) = run(connection, "ROLLBACK")
+    {
+        tracing::warn!(%error, "catalogue transaction not rolled back");
     }
 }
 

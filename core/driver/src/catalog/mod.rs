@@ -155,20 +155,23 @@ impl Catalog {
         let holder = self.holder()?;
         let finished = self.memory().finished.clone();
         let draft = self.database.write("prepare", Sync::Later, |connection| {
-            self.refuse_taken(connection, "key", key)?;
             let parent = parent
                 .map(|name| query::parent(connection, name))
                 .transpose()?;
-            let id = query::insert(
-                connection,
-                &query::NewRow {
-                    name: key,
-                    kind,
-                    parent,
-                    labels,
-                    holder,
-                },
-            )?;
+            let new = query::NewRow {
+                name: key,
+                kind,
+                parent,
+                labels,
+                holder,
+            };
+            let id = match query::insert(connection, &new)? {
+                Some(id) => id,
+                None => {
+                    self.refuse_taken(connection, "key", key)?;
+                    query::insert(connection, &new)?.ok_or_else(|| taken("key", key))?
+                }
+            };
             for id in &finished {
                 query::forget(connection, *id)?;
             }
@@ -273,6 +276,16 @@ impl Catalog {
                     .with("name", name)
                     .with("child", child),
             ))
+        })
+    }
+
+    /// [`begin_remove`](Self::begin_remove) in one statement, if nothing is in the way: `row` is
+    /// still true, nothing stands on it, and no mount of it is recorded. Otherwise false, and
+    /// nothing is changed.
+    pub(crate) fn try_begin_remove(&self, row: &Row) -> Result<bool> {
+        let holder = self.holder()?;
+        self.database.write("remove", Sync::Now, |connection| {
+            Ok(query::mark_removing_unmounted(connection, row, holder)?)
         })
     }
 
@@ -464,10 +477,6 @@ impl Catalog {
         what: &'static str,
         name: &SnapshotName,
     ) -> Result<(), Fault> {
-        let taken = || {
-            let error = Error::new(ErrorKind::AlreadyExists, "catalogue").with(what, name);
-            Err(Fault::Refused(error))
-        };
         match query::find(connection, name)? {
             None => Ok(()),
             Some(row) if row.state == State::Creating && self.is_abandoned(&row)? => {
@@ -476,7 +485,7 @@ impl Catalog {
                 query::mark_removing(connection, row.id, dead)?;
                 Ok(())
             }
-            Some(_) => taken(),
+            Some(_) => Err(taken(what, name)),
         }
     }
 
@@ -502,6 +511,10 @@ impl Drop for Catalog {
             tracing::debug!(error = %error.chain(), "rows of removed snapshots left to recovery");
         }
     }
+}
+
+fn taken(what: &'static str, name: &SnapshotName) -> Fault {
+    Fault::Refused(Error::new(ErrorKind::AlreadyExists, "catalogue").with(what, name))
 }
 
 fn refused(kind: ErrorKind, why: String, (what, name): (&'static str, &SnapshotName)) -> Fault {

@@ -48,15 +48,19 @@ pub(super) struct NewRow<'a> {
     pub(super) holder: &'a str,
 }
 
-pub(super) fn insert(connection: &Connection, new: &NewRow<'_>) -> rusqlite::Result<SnapshotId> {
+/// The number of the new row; none if the name is taken.
+pub(super) fn insert(
+    connection: &Connection,
+    new: &NewRow<'_>,
+) -> rusqlite::Result<Option<SnapshotId>> {
     let now = now_ms();
-    connection
+    let inserted = connection
         .prepare_cached(
             "INSERT INTO snapshot \
              (name, kind, state, parent, labels, created_ms, updated_ms, holder) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7)",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7) ON CONFLICT (name) DO NOTHING",
         )?
-        .insert((
+        .execute((
             new.name.as_str(),
             kind_number(new.kind),
             state_number(State::Creating),
@@ -64,8 +68,8 @@ pub(super) fn insert(connection: &Connection, new: &NewRow<'_>) -> rusqlite::Res
             labels_text(new.labels),
             now,
             new.holder,
-        ))
-        .map(SnapshotId)
+        ))?;
+    Ok((inserted == 1).then(|| SnapshotId(connection.last_insert_rowid())))
 }
 
 /// The row that has the name: a snapshot that exists or one that is being made.
@@ -240,6 +244,28 @@ pub(super) fn mark_removing(
              (SELECT 1 FROM snapshot child WHERE child.parent = ?1 AND child.name IS NOT NULL)",
         )?
         .execute((id.0, holder))
+        .map(|changed| changed == 1)
+}
+
+/// [`mark_removing`] of a snapshot that exists as `row` says and has no recorded mounts.
+pub(super) fn mark_removing_unmounted(
+    connection: &Connection,
+    row: &Row,
+    holder: &str,
+) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(
+            "UPDATE snapshot SET state = 3, name = NULL, holder = ?2 \
+             WHERE id = ?1 AND name = ?3 AND kind = ?4 AND state = 2 AND NOT EXISTS \
+             (SELECT 1 FROM snapshot child WHERE child.parent = ?1 AND child.name IS NOT NULL) \
+             AND NOT EXISTS (SELECT 1 FROM mount WHERE mount.snapshot = ?1)",
+        )?
+        .execute((
+            row.id.0,
+            holder,
+            row.name.as_ref().map(SnapshotName::as_str),
+            kind_number(row.kind),
+        ))
         .map(|changed| changed == 1)
 }
 

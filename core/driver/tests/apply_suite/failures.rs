@@ -105,7 +105,7 @@ fn an_error_of_the_stream_keeps_its_kind() {
 
 #[test]
 fn a_full_disk_is_no_space() {
-    if !is_root("a_full_disk_is_no_space") {
+    if !is_root() {
         return;
     }
     let full = Memory::new(c"size=1m");
@@ -127,9 +127,7 @@ fn a_full_disk_is_no_space() {
 #[test]
 fn without_privilege_the_refusal_comes_with_a_hint() {
     if rustix::process::geteuid().is_root() {
-        eprintln!(
-            "without_privilege_the_refusal_comes_with_a_hint: skipped: needs another user than root"
-        );
+        eprintln!("skipped: needs another user than root");
         return;
     }
     let head = Head::new(b'0').owner(0, 0);

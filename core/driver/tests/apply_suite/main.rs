@@ -18,10 +18,10 @@ mod rules;
 mod tree;
 
 /// Whether the test can go on: ownership, devices and mounts need root.
-fn is_root(test: &str) -> bool {
+fn is_root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        eprintln!("{test}: skipped: needs root");
+        eprintln!("skipped: needs root");
     }
     root
 }

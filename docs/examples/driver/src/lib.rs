@@ -174,8 +174,7 @@ impl Store {
 
     fn remove(&self, name: &Name) -> Result<()> {
         let row = self.catalog.get(name)?;
-        let _lock = guard::exclusive_for_removal(&self.catalog, &row, &self.snapshot(row.id))?;
-        let row = self.catalog.begin_remove(name)?;
+        let _lock = guard::begin_remove(&self.catalog, &row, &self.snapshot(row.id))?;
         recovery::remove_now(&self.catalog, &self.home(), row.id)
     }
 

@@ -307,9 +307,7 @@ impl Mechanism {
     /// Frees the name and deletes what is small.
     pub(crate) fn remove(&self, name: &SnapshotName) -> Result<()> {
         let row = self.catalog.get(name)?;
-        let lock =
-            guard::exclusive_for_removal(&self.catalog, &row, &self.layout.snapshot(row.id))?;
-        let row = self.catalog.begin_remove(name)?;
+        let lock = guard::begin_remove(&self.catalog, &row, &self.layout.snapshot(row.id))?;
         let removed = recovery::remove_now(&self.catalog, &self.layout.snapshots(), row.id);
         drop(lock);
         removed

@@ -51,6 +51,65 @@ fn fill(path: &std::path::Path, left: u64) -> Result<()> {
     }
 }
 
+/// Takes all that is left, down to single blocks.
+fn fill_up(path: &std::path::Path) -> Result<()> {
+    fill(path, 0)?;
+    let mut rest = fs_err::File::create(path.join("rest"))?;
+    for block in [4096, 512] {
+        loop {
+            match std::io::Write::write(&mut rest, &vec![1; block]) {
+                Ok(0) => break,
+                Ok(_) => rest.sync_all().or_else(ignore_full)?,
+                Err(error) => break ignore_full(error)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+fn ignore_full(error: std::io::Error) -> std::io::Result<()> {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull => Ok(()),
+        _ => Err(error),
+    }
+}
+
+pub(crate) const REMOVAL_ON_A_FULL_DISK: Case = Case {
+    name: "removal_on_a_full_disk",
+    group: Group::Space,
+    needs: &[],
+    run: |context| {
+        let fixture = context.tiny_file_system()?;
+        let mut tiny = context.on(&fixture)?;
+        let base = tiny.layer(None, |dir| dir.file("kept", "1").map(drop))?;
+        let expected = tiny.tree(&base)?;
+        let keys = (0..8)
+            .map(|_| {
+                let key = tiny.active(Some(&base))?;
+                tiny.edit(&key, |dir| {
+                    dir.file("file", vec![b'x'; MIB as usize]).map(drop)
+                })?;
+                Ok(key)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        tiny.reopen()?;
+        fill_up(fixture.path())?;
+        for key in &keys {
+            tiny.remove(key).context("remove on a full disk")?;
+        }
+        tiny.reclaim().context("reclaim on a full disk")?;
+        let stat = rustix::fs::statvfs(fixture.path())?;
+        let free = stat.f_bavail * stat.f_frsize;
+        ensure!(free >= 4 * MIB, "only {free} bytes came back");
+        tiny.tree(&base)?.expect_equal(&expected, "the parent")?;
+        tiny.reopen()?;
+        ensure!(tiny.list()?.len() == 1, "{:?}", tiny.listed()?);
+        tiny.shut()?;
+        drop(tiny);
+        fixture.close()
+    },
+};
+
 pub(crate) const FULL_DISK_LEAVES_NO_LAYER: Case = Case {
     name: "full_disk_leaves_no_layer",
     group: Group::Space,

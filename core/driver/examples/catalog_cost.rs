@@ -6,7 +6,7 @@
 
 use rustix::time::{ClockId, clock_gettime};
 use std::path::PathBuf;
-use strata_driver::catalog::{Catalog, CatalogOptions, CommitRow};
+use strata_driver::catalog::{Catalog, CatalogOptions, CommitRow, NewSnapshot};
 use strata_driver::{DriverName, Durability, Labels, Result, SnapshotKind, SnapshotName};
 
 /// CPU and wall seconds of one kind of step.
@@ -75,9 +75,13 @@ fn main() -> Result<()> {
         );
         // Chains of ten, as images have them.
         let parent_name = parent.take().filter(|_| row % 10 != 0);
-        let draft =
-            filled.begin_create(&key, SnapshotKind::Active, parent_name.as_ref(), &labels)?;
-        filled.finish_create(draft.id)?;
+        let new = NewSnapshot {
+            key: &key,
+            kind: SnapshotKind::Active,
+            parent: parent_name.as_ref(),
+            labels: &labels,
+        };
+        filled.create(&new, |_| Ok(()), |_| Ok(()))?;
         filled.commit(&CommitRow {
             key: &key,
             name: &name,
@@ -90,22 +94,25 @@ fn main() -> Result<()> {
 
     let mut opened = Cost::default();
     let catalog = opened.of(|| open(durability))?;
-    let mut costs: [Cost; 7] = Default::default();
+    let mut costs: [Cost; 6] = Default::default();
     for round in 0..rounds {
         let key = SnapshotName::new(format!("container-{round}"))?;
-        let draft = costs[0]
-            .of(|| catalog.begin_create(&key, SnapshotKind::Active, parent.as_ref(), &labels))?;
-        costs[1].of(|| catalog.finish_create(draft.id))?;
-        costs[4].of(|| catalog.get(&key))?;
-        costs[5].of(|| catalog.chain(&key))?;
-        costs[6].of(|| catalog.is_mounted(draft.id))?;
-        let removed = costs[2].of(|| catalog.begin_remove(&key))?;
-        costs[3].of(|| catalog.finish_remove(removed.id))?;
+        let new = NewSnapshot {
+            key: &key,
+            kind: SnapshotKind::Active,
+            parent: parent.as_ref(),
+            labels: &labels,
+        };
+        let id = costs[0].of(|| catalog.create(&new, |_| Ok(()), |_| Ok(())))?;
+        costs[3].of(|| catalog.get(&key))?;
+        costs[4].of(|| catalog.chain(&key))?;
+        costs[5].of(|| catalog.is_mounted(id))?;
+        let removed = costs[1].of(|| catalog.begin_remove(&key))?;
+        costs[2].of(|| catalog.finish_remove(removed.id))?;
     }
     opened.print("open");
     for (cost, step) in costs.iter().zip([
-        "begin_create",
-        "finish_create",
+        "create",
         "begin_remove",
         "finish_remove",
         "get",
@@ -114,10 +121,10 @@ fn main() -> Result<()> {
     ]) {
         cost.print(step);
     }
-    let four: f64 = costs[..4].iter().map(|cost| cost.cpu).sum();
+    let three: f64 = costs[..3].iter().map(|cost| cost.cpu).sum();
     eprintln!(
         "prepare + remove {:8.1} us cpu",
-        four * 1e6 / f64::from(rounds)
+        three * 1e6 / f64::from(rounds)
     );
     Ok(())
 }

@@ -33,7 +33,6 @@ mod options;
 mod plan;
 mod snapshot;
 mod stream;
-mod undo;
 
 pub use apply::apply;
 pub use blocking::blocking;
@@ -54,4 +53,3 @@ pub use snapshot::{
     SnapshotInfo, SnapshotKind, Usage,
 };
 pub use stream::{ChangesetSource, DiffSink, DiffStream, diff_channel};
-pub use undo::Undo;

@@ -21,7 +21,7 @@ pub fn sweep(
     which: Leftovers,
     parse: impl Fn(&str) -> Option<SnapshotId>,
 ) -> Result<u64> {
-    // The disk first, the catalogue after: an intent is recorded before its directory is made,
+    // The disk first, the catalogue after: a number is reserved before its directory is made,
     // so a directory seen now whose number is unknown then belongs to nobody.
     let mut found = BTreeSet::new();
     for entry in fs_err::read_dir(directory).map_err(|error| Error::io("reclaim", error))? {
@@ -30,7 +30,7 @@ pub fn sweep(
     }
     let known = catalog.known_ids()?;
     let mut gone = 0;
-    for &orphan in found.difference(&known) {
+    for &orphan in found.iter().filter(|id| !known.contains(**id)) {
         tracing::info!(id = %orphan, "deleting a directory that no snapshot owns");
         remove_all(directory, orphan)?;
         gone += 1;

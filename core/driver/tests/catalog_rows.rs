@@ -2,7 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
-use strata_driver::catalog::{Catalog, CatalogOptions, CommitRow, Leftovers, SnapshotId, State};
+use std::str::FromStr as _;
+use strata_driver::catalog::{
+    Catalog, CatalogOptions, CommitRow, Leftovers, NewSnapshot, SnapshotId, State,
+};
 use strata_driver::{
     DriverName, Durability, ErrorKind, Labels, Result, SnapshotKind, SnapshotName,
 };
@@ -30,15 +33,24 @@ fn labels(value: &str) -> Labels {
 }
 
 fn create(catalog: &Catalog, key: &str, parent: Option<&str>) -> Result<SnapshotId> {
+    making(catalog, key, parent, |_| Ok(()))
+}
+
+/// Makes an active snapshot; `make` is what its driver would do.
+fn making(
+    catalog: &Catalog,
+    key: &str,
+    parent: Option<&str>,
+    make: impl FnOnce(&strata_driver::catalog::Draft) -> Result<()>,
+) -> Result<SnapshotId> {
     let parent = parent.map(name);
-    let draft = catalog.begin_create(
-        &name(key),
-        SnapshotKind::Active,
-        parent.as_ref(),
-        &labels("key"),
-    )?;
-    catalog.finish_create(draft.id)?;
-    Ok(draft.id)
+    let new = NewSnapshot {
+        key: &name(key),
+        kind: SnapshotKind::Active,
+        parent: parent.as_ref(),
+        labels: &labels("key"),
+    };
+    catalog.create(&new, make, |_| Ok(()))
 }
 
 fn commit(catalog: &Catalog, key: &str, to: &str) -> Result<SnapshotId> {
@@ -68,23 +80,21 @@ fn life_of_a_snapshot_is_told_by_its_row() {
     assert_eq!(commit(&catalog, "k1", "base").unwrap(), base);
     let middle = create(&catalog, "k1", Some("base")).unwrap();
     commit(&catalog, "k1", "middle").unwrap();
-    let draft = catalog
-        .begin_create(
-            &name("top"),
-            SnapshotKind::View,
-            Some(&name("middle")),
-            &Labels::new(),
-        )
-        .unwrap();
-    assert_eq!(draft.chain, [middle, base]);
-    // Nobody else sees it before it is finished, and its name is taken.
-    assert_eq!(kind(catalog.get(&name("top"))), ErrorKind::NotFound);
-    assert_eq!(
-        kind(create(&catalog, "top", None)),
-        ErrorKind::AlreadyExists
-    );
-    assert_eq!(catalog.list().unwrap().len(), 2);
-    catalog.finish_create(draft.id).unwrap();
+    let new = NewSnapshot {
+        key: &name("top"),
+        kind: SnapshotKind::View,
+        parent: Some(&name("middle")),
+        labels: &Labels::new(),
+    };
+    let make = |draft: &strata_driver::catalog::Draft| {
+        assert_eq!(draft.chain, [middle, base]);
+        // Nobody sees it before it is finished, and its number is known.
+        assert_eq!(kind(catalog.get(&name("top"))), ErrorKind::NotFound);
+        assert_eq!(catalog.list().unwrap().len(), 2);
+        assert!(catalog.known_ids().unwrap().contains(draft.id));
+        Ok(())
+    };
+    let top_id = catalog.create(&new, make, |_| Ok(())).unwrap();
 
     let names: Vec<_> = catalog
         .list()
@@ -101,10 +111,7 @@ fn life_of_a_snapshot_is_told_by_its_row() {
     );
     assert_eq!(top.holder, None);
     assert_eq!(catalog.get(&name("base")).unwrap().labels, labels("name"));
-    assert_eq!(
-        catalog.chain(&name("top")).unwrap(),
-        [draft.id, middle, base]
-    );
+    assert_eq!(catalog.chain(&name("top")).unwrap(), [top_id, middle, base]);
     let info = top.into_info().unwrap();
     assert_eq!(info.parent, Some(name("middle")));
     assert!(info.created_ms > 1_600_000_000_000);
@@ -117,16 +124,22 @@ fn life_of_a_snapshot_is_told_by_its_row() {
         labels("new \u{1f980} \"'")
     );
     let gone = catalog.begin_remove(&name("top")).unwrap();
-    assert_eq!((gone.id, gone.name), (draft.id, Some(name("top"))));
+    assert_eq!((gone.id, gone.name), (top_id, Some(name("top"))));
     assert_eq!(kind(catalog.get(&name("top"))), ErrorKind::NotFound);
     // The name is free at once, the number is not.
     let again = create(&catalog, "top", Some("base")).unwrap();
-    assert!(again > draft.id);
-    let known: Vec<_> = catalog.known_ids().unwrap().into_iter().collect();
-    assert_eq!(known, [base, middle, draft.id, again]);
-    catalog.finish_remove(draft.id).unwrap();
-    catalog.finish_remove(draft.id).unwrap();
-    assert!(!catalog.known_ids().unwrap().contains(&draft.id));
+    assert!(again > top_id);
+    let known: Vec<_> = catalog
+        .known_ids()
+        .unwrap()
+        .rows()
+        .iter()
+        .copied()
+        .collect();
+    assert_eq!(known, [base, middle, top_id, again]);
+    catalog.finish_remove(top_id).unwrap();
+    catalog.finish_remove(top_id).unwrap();
+    assert!(!catalog.known_ids().unwrap().rows().contains(&top_id));
 }
 
 #[test]
@@ -227,12 +240,7 @@ fn refusals_change_nothing() {
         kind(catalog.set_labels(&name("nobody"), &Labels::new())),
         ErrorKind::NotFound
     );
-    assert_eq!(
-        kind(catalog.finish_create(before[0].id)),
-        ErrorKind::InvalidState
-    );
     catalog.finish_remove(before[0].id).unwrap();
-    catalog.abandon_create(before[0].id).unwrap();
     assert_eq!(catalog.list().unwrap(), before);
     assert_eq!(
         catalog.leftovers(Leftovers::AbandonedOrRemoved).unwrap(),
@@ -257,34 +265,90 @@ fn late_parent_joins_the_chain() {
 }
 
 #[test]
-fn being_made_and_being_removed_children_count_as_they_should() {
+fn what_is_being_removed_is_no_child() {
     let root = tempfile::tempdir().unwrap();
     let catalog = open(root.path()).unwrap();
     create(&catalog, "k", None).unwrap();
     commit(&catalog, "k", "base").unwrap();
-    let parent = name("base");
-    let draft = catalog
-        .begin_create(
-            &name("child"),
-            SnapshotKind::Active,
-            Some(&parent),
-            &Labels::new(),
-        )
-        .unwrap();
-    assert_eq!(kind(catalog.begin_remove(&parent)), ErrorKind::InUse);
-    catalog.finish_create(draft.id).unwrap();
+    create(&catalog, "child", Some("base")).unwrap();
+    assert_eq!(kind(catalog.begin_remove(&name("base"))), ErrorKind::InUse);
     catalog.begin_remove(&name("child")).unwrap();
-    catalog.begin_remove(&parent).unwrap();
+    catalog.begin_remove(&name("base")).unwrap();
+}
+
+#[test]
+fn a_creation_that_fails_is_unmade_and_leaves_no_row() {
+    let root = tempfile::tempdir().unwrap();
+    let catalog = open(root.path()).unwrap();
+    create(&catalog, "k", None).unwrap();
+    commit(&catalog, "k", "base").unwrap();
+    let base = name("base");
+    let attempt = |make: &dyn Fn() -> Result<()>| {
+        let new = NewSnapshot {
+            key: &name("key"),
+            kind: SnapshotKind::Active,
+            parent: Some(&base),
+            labels: &Labels::new(),
+        };
+        let (mut made, mut unmade) = (None, None);
+        let outcome = catalog.create(
+            &new,
+            |draft| {
+                made = Some(draft.id);
+                make()
+            },
+            |id| {
+                unmade = Some(id);
+                Ok(())
+            },
+        );
+        assert!(made.is_some() && made == unmade);
+        outcome.unwrap_err()
+    };
+    let broken = || Err(strata_driver::Error::new(ErrorKind::NoSpace, "make"));
+    assert_eq!(attempt(&broken).kind(), ErrorKind::NoSpace);
+    // Somebody else is faster.
+    let faster = || create(&catalog, "key", None).map(drop);
+    assert_eq!(attempt(&faster).kind(), ErrorKind::AlreadyExists);
+    catalog.begin_remove(&name("key")).unwrap();
+    // The parent goes while it is read.
+    let gone = || {
+        catalog.begin_remove(&base).unwrap();
+        broken()
+    };
+    let error = attempt(&gone);
+    assert_eq!(
+        (error.kind(), error.context("parent")),
+        (ErrorKind::NotFound, Some("base"))
+    );
+    assert_eq!(catalog.list().unwrap(), []);
+}
+
+#[test]
+fn a_parent_that_goes_meanwhile_is_no_parent() {
+    let root = tempfile::tempdir().unwrap();
+    let catalog = open(root.path()).unwrap();
+    create(&catalog, "k", None).unwrap();
+    commit(&catalog, "k", "base").unwrap();
+    let made = making(&catalog, "key", Some("base"), |_| {
+        let removed = catalog.begin_remove(&name("base")).unwrap();
+        catalog.finish_remove(removed.id)
+    });
+    assert_eq!(kind(made), ErrorKind::NotFound);
 }
 
 #[test]
 fn what_an_instance_leaves_is_found_by_the_next_and_by_nobody_before() {
     let root = tempfile::tempdir().unwrap();
     let (first, second) = (open(root.path()).unwrap(), open(root.path()).unwrap());
-    let half_made = first
-        .begin_create(&name("half"), SnapshotKind::Active, None, &Labels::new())
-        .unwrap()
-        .id;
+    let mut half_made = None;
+    making(&first, "half", None, |draft| {
+        half_made = Some(draft.id);
+        assert!(second.known_ids().unwrap().contains(draft.id));
+        Err(strata_driver::Error::new(ErrorKind::Other, "make"))
+    })
+    .unwrap_err();
+    let half_made = half_made.unwrap();
     let removed = create(&first, "gone", None).unwrap();
     first.begin_remove(&name("gone")).unwrap();
     assert_eq!(second.leftovers(Leftovers::Abandoned).unwrap(), []);
@@ -293,36 +357,60 @@ fn what_an_instance_leaves_is_found_by_the_next_and_by_nobody_before() {
         asked.iter().map(|row| row.id).collect::<Vec<_>>(),
         [removed]
     );
-    assert_eq!(
-        kind(create(&second, "half", None)),
-        ErrorKind::AlreadyExists
-    );
 
     drop(first);
     let left = second.leftovers(Leftovers::Abandoned).unwrap();
     let told: Vec<_> = left.iter().map(|row| (row.id, row.state)).collect();
-    assert_eq!(
-        told,
-        [(half_made, State::Creating), (removed, State::Removing)]
-    );
-    assert_eq!(left[0].name, Some(name("half")));
-    // A dead creator keeps no name.
-    create(&second, "half", None).unwrap();
-    let left = second.leftovers(Leftovers::Abandoned).unwrap();
-    let told: Vec<_> = left.iter().map(|row| (row.id, row.state)).collect();
-    assert_eq!(
-        told,
-        [(half_made, State::Removing), (removed, State::Removing)]
-    );
-    second.finish_remove(half_made).unwrap();
+    assert_eq!(told, [(removed, State::Removing)]);
+    assert!(!second.known_ids().unwrap().contains(half_made));
     second.finish_remove(removed).unwrap();
     assert_eq!(second.leftovers(Leftovers::AbandonedOrRemoved).unwrap(), []);
+    create(&second, "half", None).unwrap();
     assert_eq!(
         fs_err::read_dir(root.path().join("holders"))
             .unwrap()
             .count(),
         1
     );
+}
+
+#[test]
+fn reservations_cover_what_is_being_made_and_go_with_their_instance() {
+    let root = tempfile::tempdir().unwrap();
+    let (first, second) = (open(root.path()).unwrap(), open(root.path()).unwrap());
+    let mut last = SnapshotId::from_str("1").unwrap();
+    making(&first, "slow", None, |slow| {
+        for round in 0..200 {
+            let id = create(&first, &format!("quick-{round}"), None).unwrap();
+            assert!(id > last || round == 0);
+            last = id;
+            let other = create(&second, &format!("other-{round}"), None).unwrap();
+            assert_ne!(other, id);
+            assert!(second.known_ids().unwrap().contains(slow.id));
+        }
+        Ok(())
+    })
+    .unwrap();
+    let reservations = || {
+        let raw = rusqlite::Connection::open(root.path().join("catalog.db")).unwrap();
+        raw.query_row(
+            "SELECT count(*) FROM reserved WHERE holder <> ''",
+            [],
+            |row| row.get::<_, i64>(0),
+        )
+        .unwrap()
+    };
+    assert_eq!(reservations(), 2);
+    drop(first);
+    assert_eq!(reservations(), 1);
+    // One whose process died is swept by the next that opens the root.
+    std::mem::forget(second);
+    let raw = rusqlite::Connection::open(root.path().join("catalog.db")).unwrap();
+    raw.execute_batch("INSERT INTO reserved VALUES ('4000000-1-0', 900, 1000)")
+        .unwrap();
+    let third = open(root.path()).unwrap();
+    assert_eq!(reservations(), 1);
+    assert!(!third.known_ids().unwrap().contains("950".parse().unwrap()));
 }
 
 #[test]

@@ -2,7 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::PathBuf;
-use strata_driver::catalog::{Catalog, CatalogOptions, CommitRow, Row, SnapshotId};
+use strata_driver::catalog::{
+    Catalog, CatalogOptions, CommitRow, Draft, NewSnapshot, Row, SnapshotId,
+};
 use strata_driver::{DriverName, Durability, ErrorKind, Labels, SnapshotKind, SnapshotName, guard};
 
 struct Bench {
@@ -31,12 +33,17 @@ impl Bench {
 
     fn active(&self, key: &str) -> Row {
         let labels = Labels::new();
-        let draft = self
-            .catalog
-            .begin_create(&name(key), SnapshotKind::Active, None, &labels)
-            .unwrap();
-        fs_err::create_dir(self.home(draft.id)).unwrap();
-        self.catalog.finish_create(draft.id).unwrap();
+        let new = NewSnapshot {
+            key: &name(key),
+            kind: SnapshotKind::Active,
+            parent: None,
+            labels: &labels,
+        };
+        let make = |draft: &Draft| {
+            fs_err::create_dir(self.home(draft.id)).unwrap();
+            Ok(())
+        };
+        self.catalog.create(&new, make, |_| Ok(())).unwrap();
         self.catalog.get(&name(key)).unwrap()
     }
 

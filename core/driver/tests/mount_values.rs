@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use strata_driver::catalog::{Catalog, CatalogOptions};
+use strata_driver::catalog::{Catalog, CatalogOptions, NewSnapshot};
 use strata_driver::mount::{self, MountTable, Mounter, hold};
 use strata_driver::{
     Counters, DriverName, Durability, ErrorKind, Labels, MountFlags, MountOption, MountPlan,
@@ -223,11 +223,14 @@ fn catalog(root: &Path) -> (Arc<Catalog>, strata_driver::catalog::SnapshotId) {
     };
     let catalog = Catalog::open(root, &options).unwrap();
     let key = SnapshotName::new("k").unwrap();
-    let draft = catalog
-        .begin_create(&key, SnapshotKind::Active, None, &Labels::new())
-        .unwrap();
-    catalog.finish_create(draft.id).unwrap();
-    (Arc::new(catalog), draft.id)
+    let new = NewSnapshot {
+        key: &key,
+        kind: SnapshotKind::Active,
+        parent: None,
+        labels: &Labels::new(),
+    };
+    let id = catalog.create(&new, |_| Ok(()), |_| Ok(())).unwrap();
+    (Arc::new(catalog), id)
 }
 
 #[test]

@@ -8,11 +8,11 @@ use std::io::{BufReader, BufWriter, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use strata_driver::catalog::{Catalog, CommitRow, Draft, Leftovers, Row, SnapshotId};
+use strata_driver::catalog::{Catalog, CommitRow, Draft, Leftovers, NewSnapshot, Row, SnapshotId};
 use strata_driver::tree::{self, Budget, CopyRecord, Witness};
 use strata_driver::{
     CommitOptions, Counters, Durability, Error, ErrorKind, MountFlags, MountPlan, MountStep,
-    PrepareOptions, Result, SnapshotKind, SnapshotName, Undo, guard, recovery,
+    PrepareOptions, Result, SnapshotKind, SnapshotName, guard, recovery,
 };
 
 /// One root of the vfs driver, used from blocking threads.
@@ -86,22 +86,15 @@ impl Mechanism {
         parent: Option<&SnapshotName>,
         options: &PrepareOptions,
     ) -> Result<()> {
-        let draft = self
-            .catalog
-            .begin_create(key, kind, parent, &options.labels)?;
-        let mut undo = Undo::new();
-        undo.push(|| self.catalog.abandon_create(draft.id));
-        undo.push(|| recovery::remove_all(&self.layout.snapshots(), draft.id));
-        let made = self
-            .make(&draft, kind)
-            .and_then(|()| self.catalog.finish_create(draft.id));
-        match made {
-            Ok(()) => {
-                undo.disarm();
-                Ok(())
-            }
-            Err(error) => Err(undo.fail(error)),
-        }
+        let new = NewSnapshot {
+            key,
+            kind,
+            parent,
+            labels: &options.labels,
+        };
+        let make = |draft: &Draft| self.make(draft, kind);
+        let unmake = |id| recovery::remove_all(&self.layout.snapshots(), id);
+        self.catalog.create(&new, make, unmake).map(drop)
     }
 
     fn make(&self, draft: &Draft, kind: SnapshotKind) -> Result<()> {

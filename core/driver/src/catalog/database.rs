@@ -215,10 +215,13 @@ impl Log {
         };
         self.size = file.metadata()?.len();
         let wanted = ((used + LOG_AHEAD / 4) / LOG_AHEAD + 1) * LOG_AHEAD;
-        if self.size < wanted {
-            let zeros = vec![0; (wanted - self.size) as usize];
-            file.write_all_at(&zeros, self.size)?;
-            self.size = wanted;
+        // Page by page: a long write makes large folios in the page cache, and each small write
+        // into one passes over all its blocks.
+        let zeros = [0; 4096];
+        while self.size < wanted {
+            let step = (4096 - self.size % 4096).min(wanted - self.size);
+            file.write_all_at(&zeros[..step as usize], self.size)?;
+            self.size += step;
         }
         Ok(())
     }

@@ -1,15 +1,17 @@
 //! The catalogue: the only truth of which snapshots a driver root holds.
 //!
 //! One SQLite database `<root>/catalog.db` in WAL mode, used by several processes at once. An
-//! operation of a driver is an intent row, then the mechanism, then the row that makes it true;
-//! what a crash leaves between is found by comparing [`leftovers`](Catalog::leftovers) and
-//! [`known_ids`](Catalog::known_ids) with the disk.
+//! operation of a driver is an intent, then the mechanism, then the row that makes it true; what a
+//! crash leaves between is found by comparing [`leftovers`](Catalog::leftovers) and
+//! [`known_ids`](Catalog::known_ids) with the disk. The intent of a removal is a row; that of a
+//! creation is a number, reserved ahead by its instance.
 //!
 //! # Durability
 //! A durable instance syncs the log once per operation, at the transaction that makes it true;
 //! intents and clean-up are not synced, since losing one only leaves something to reclaim. A
 //! volatile instance syncs nothing but a checkpoint in thousands of operations.
 
+mod create;
 mod database;
 mod holder;
 mod mounts;
@@ -17,7 +19,10 @@ mod query;
 mod row;
 mod schema;
 
-pub use row::{CommitRow, Draft, Leftovers, MountRow, ProcessId, Row, SnapshotId, State};
+pub use create::KnownIds;
+pub use row::{
+    CommitRow, Draft, Leftovers, MountRow, NewSnapshot, ProcessId, Row, SnapshotId, State,
+};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::{DriverName, SnapshotName};
@@ -26,7 +31,7 @@ use crate::snapshot::{Labels, SnapshotKind};
 use database::{Database, Fault, Sync};
 use holder::Holder;
 use rusqlite::Connection;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -71,8 +76,9 @@ struct Memory {
     /// and numbers are never given twice, so that what stands here stays true.
     chains: HashMap<SnapshotId, Vec<SnapshotId>>,
     /// Removed snapshots of which nothing is on disk any more: their rows go with the next
-    /// intent. A row that a crash leaves is found by recovery, which finds nothing to delete.
+    /// creation. A row that a crash leaves is found by recovery, which finds nothing to delete.
     finished: Vec<SnapshotId>,
+    numbers: create::Numbers,
 }
 
 /// What [`Catalog::glance`] sees.
@@ -109,6 +115,7 @@ impl Catalog {
         };
         holder::sweep(root)?;
         catalog.sweep_mounts()?;
+        catalog.sweep_reservations()?;
         Ok(catalog)
     }
 
@@ -140,76 +147,12 @@ impl Catalog {
             })
     }
 
-    /// Reserves `key` and records, unsynced, that a snapshot is being made.
-    ///
-    /// A name in use is [`ErrorKind::AlreadyExists`], an unknown parent [`ErrorKind::NotFound`],
-    /// one that is not committed [`ErrorKind::InvalidState`]. Follow with
-    /// [`finish_create`](Self::finish_create) or [`abandon_create`](Self::abandon_create).
-    pub fn begin_create(
-        &self,
-        key: &SnapshotName,
-        kind: SnapshotKind,
-        parent: Option<&SnapshotName>,
-        labels: &Labels,
-    ) -> Result<Draft> {
-        let holder = self.holder()?;
-        let finished = self.memory().finished.clone();
-        let draft = self.database.write("prepare", Sync::Later, |connection| {
-            let parent = parent
-                .map(|name| query::parent(connection, name))
-                .transpose()?;
-            let new = query::NewRow {
-                name: key,
-                kind,
-                parent,
-                labels,
-                holder,
-            };
-            let id = match query::insert(connection, &new)? {
-                Some(id) => id,
-                None => {
-                    self.refuse_taken(connection, "key", key)?;
-                    query::insert(connection, &new)?.ok_or_else(|| taken("key", key))?
-                }
-            };
-            for id in &finished {
-                query::forget(connection, *id)?;
-            }
-            if !finished.contains(&SnapshotId(id.0 - 1)) {
-                query::forget_emptied_below(connection, id)?;
-            }
-            let chain = match parent {
-                Some(parent) => self.chain_of(connection, parent)?,
-                None => Vec::new(),
-            };
-            Ok(Draft { id, chain })
-        })?;
-        self.memory().finished.retain(|id| !finished.contains(id));
-        Ok(draft)
-    }
-
-    /// Makes a created snapshot true: the commit point of prepare and view.
-    pub fn finish_create(&self, id: SnapshotId) -> Result<()> {
-        self.database.write("prepare", Sync::Now, |connection| {
-            if query::mark_ready(connection, id)? {
-                return Ok(());
-            }
-            Err(not_in_state(id, "it is not being created"))
-        })
-    }
-
-    /// Forgets a creation, also a crashed one; call it after what was made on disk is gone.
-    /// Idempotent.
-    pub fn abandon_create(&self, id: SnapshotId) -> Result<()> {
-        self.forget(id)
-    }
-
     /// Makes an active snapshot a committed one under a new name, with the same number: the
     /// commit point of commit.
     ///
     /// An unknown key is [`ErrorKind::NotFound`], one that is not active
     /// [`ErrorKind::InvalidState`], a name in use [`ErrorKind::AlreadyExists`]; a late parent is
-    /// refused like one of [`begin_create`](Self::begin_create), and is
+    /// refused like one of [`create`](Self::create), and is
     /// [`ErrorKind::InvalidState`] for a snapshot that has a parent. Gives the row as it is now.
     pub fn commit(&self, commit: &CommitRow<'_>) -> Result<Row> {
         self.database.write("commit", Sync::Now, |connection| {
@@ -232,7 +175,9 @@ impl Catalog {
                 row.parent = Some(query::parent(connection, name)?);
                 row.parent_name = Some(name.clone());
             }
-            self.refuse_taken(connection, "name", commit.name)?;
+            if query::is_taken(connection, commit.name)? {
+                return Err(taken("name", commit.name));
+            }
             let now = query::now_ms();
             connection
                 .prepare_cached(
@@ -406,7 +351,7 @@ impl Catalog {
             let changed = connection
                 .prepare_cached(
                     "UPDATE snapshot SET labels = ?2, updated_ms = max(?3, created_ms) \
-                     WHERE name = ?1 AND state = 2",
+                     WHERE name = ?1 AND state = 1",
                 )?
                 .execute((name.as_str(), query::labels_text(labels), query::now_ms()))?;
             if changed == 1 {
@@ -418,9 +363,8 @@ impl Catalog {
         })
     }
 
-    /// Half-made and half-removed snapshots, by number. After what they left on disk is gone,
-    /// each is forgotten with [`abandon_create`](Self::abandon_create) or
-    /// [`finish_remove`](Self::finish_remove).
+    /// Half-removed snapshots, by number. After what they left on disk is gone, each is forgotten
+    /// with [`finish_remove`](Self::finish_remove).
     pub fn leftovers(&self, which: Leftovers) -> Result<Vec<Row>> {
         self.forget_finished()?;
         let rows = self.database.query("list leftovers", |connection| {
@@ -428,35 +372,11 @@ impl Catalog {
         })?;
         let mut left = Vec::new();
         for row in rows {
-            let asked = which == Leftovers::AbandonedOrRemoved && row.state == State::Removing;
-            if asked || self.is_abandoned(&row)? {
+            if which == Leftovers::AbandonedOrRemoved || self.is_abandoned(&row)? {
                 left.push(row);
             }
         }
-        if left.iter().all(|row| row.state == State::Removing) {
-            return Ok(left);
-        }
-        // An instance may have finished its work and gone between the two questions. Now that it
-        // is gone, nobody finishes what is still unfinished.
-        let unfinished: BTreeSet<_> = self
-            .database
-            .query("list leftovers", |connection| {
-                Ok(query::unfinished(connection)?)
-            })?
-            .into_iter()
-            .map(|row| row.id)
-            .collect();
-        left.retain(|row| unfinished.contains(&row.id));
         Ok(left)
-    }
-
-    /// The numbers of all rows in any state. Read it after scanning the disk: what was seen there
-    /// and is not in it is an orphan.
-    pub fn known_ids(&self) -> Result<BTreeSet<SnapshotId>> {
-        self.forget_finished()?;
-        self.database.query("list ids", |connection| {
-            Ok(query::ids(connection)?.into_iter().collect())
-        })
     }
 
     /// This instance's name; it is registered by the first operation that leaves an intent.
@@ -469,46 +389,34 @@ impl Catalog {
         Ok(self.holder.get_or_init(|| new).name())
     }
 
-    /// A name that a creator reserved and died with is free: its remains, now nameless, go with
-    /// the next reclaim.
-    fn refuse_taken(
-        &self,
-        connection: &Connection,
-        what: &'static str,
-        name: &SnapshotName,
-    ) -> Result<(), Fault> {
-        match query::find(connection, name)? {
-            None => Ok(()),
-            Some(row) if row.state == State::Creating && self.is_abandoned(&row)? => {
-                // Nothing stands on what was never finished.
-                let dead = row.holder.as_deref().unwrap_or_default();
-                query::mark_removing(connection, row.id, dead)?;
-                Ok(())
-            }
-            Some(_) => Err(taken(what, name)),
-        }
-    }
-
     fn is_abandoned(&self, row: &Row) -> Result<bool> {
         match row.holder.as_deref() {
-            Some(name) if self.holder.get().is_some_and(|own| own.name() == name) => Ok(false),
-            Some(name) if !name.is_empty() => holder::is_gone(&self.root, name),
-            _ => Ok(true),
+            Some(name) if self.is_own(name) => Ok(false),
+            Some(name) => holder::is_gone(&self.root, name),
+            None => Ok(true),
         }
     }
 
-    fn forget(&self, id: SnapshotId) -> Result<()> {
-        self.database
-            .write("forget snapshot", Sync::Later, |connection| {
-                Ok(query::forget(connection, id)?)
-            })
+    fn is_own(&self, holder: &str) -> bool {
+        self.holder.get().is_some_and(|own| own.name() == holder)
     }
 }
 
 impl Drop for Catalog {
     fn drop(&mut self) {
-        if let Err(error) = self.forget_finished() {
-            tracing::debug!(error = %error.chain(), "rows of removed snapshots left to recovery");
+        let Some(holder) = self.holder.get() else {
+            return;
+        };
+        let finished = std::mem::take(&mut self.memory().finished);
+        let tidied = self.database.write("close", Sync::Later, |connection| {
+            query::give_back(connection, holder.name())?;
+            for id in &finished {
+                query::forget(connection, *id)?;
+            }
+            Ok(())
+        });
+        if let Err(error) = tidied {
+            tracing::debug!(error = %error.chain(), "this instance's rows left to recovery");
         }
     }
 }
@@ -519,12 +427,4 @@ fn taken(what: &'static str, name: &SnapshotName) -> Fault {
 
 fn refused(kind: ErrorKind, why: String, (what, name): (&'static str, &SnapshotName)) -> Fault {
     Fault::Refused(Error::new(kind, "catalogue").because(why).with(what, name))
-}
-
-fn not_in_state(id: SnapshotId, why: &str) -> Fault {
-    Fault::Refused(
-        Error::new(ErrorKind::InvalidState, "catalogue")
-            .because(why)
-            .with("id", id),
-    )
 }

@@ -1,12 +1,13 @@
 //! The statements, and rows as values.
 
 use super::database::Fault;
-use super::row::{Row, SnapshotId, State};
+use super::row::{NewSnapshot, Row, SnapshotId, State};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::SnapshotName;
 use crate::snapshot::{Labels, SnapshotKind};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _};
+use std::ops::RangeInclusive;
 
 /// Columns of [`read_row`]; the parent's name comes from the row that its number points to.
 macro_rules! select_rows {
@@ -39,58 +40,87 @@ pub(super) fn set_meta(connection: &Connection, key: &str, value: &str) -> rusql
         .map(drop)
 }
 
-/// A new row in state `Creating`.
-pub(super) struct NewRow<'a> {
-    pub(super) name: &'a SnapshotName,
-    pub(super) kind: SnapshotKind,
-    pub(super) parent: Option<SnapshotId>,
-    pub(super) labels: &'a Labels,
-    pub(super) holder: &'a str,
-}
-
-/// The number of the new row; none if the name is taken.
+/// The row of a new snapshot, which exists from now on; false if the name is taken or the parent
+/// gone.
 pub(super) fn insert(
     connection: &Connection,
-    new: &NewRow<'_>,
-) -> rusqlite::Result<Option<SnapshotId>> {
-    let now = now_ms();
-    let inserted = connection
+    id: SnapshotId,
+    new: &NewSnapshot<'_>,
+    parent: Option<SnapshotId>,
+) -> rusqlite::Result<bool> {
+    connection
         .prepare_cached(
-            "INSERT INTO snapshot \
-             (name, kind, state, parent, labels, created_ms, updated_ms, holder) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7) ON CONFLICT (name) DO NOTHING",
+            "INSERT INTO snapshot (id, name, kind, state, parent, labels, created_ms, updated_ms) \
+             SELECT ?1, ?2, ?3, 1, ?4, ?5, ?6, ?6 WHERE ?4 IS NULL OR EXISTS \
+             (SELECT 1 FROM snapshot p WHERE p.id = ?4 AND p.kind = 3 AND p.state = 1) \
+             ON CONFLICT (name) DO NOTHING",
         )?
         .execute((
-            new.name.as_str(),
+            id.0,
+            new.key.as_str(),
             kind_number(new.kind),
-            state_number(State::Creating),
-            new.parent.map(|parent| parent.0),
+            parent.map(|parent| parent.0),
             labels_text(new.labels),
-            now,
-            new.holder,
-        ))?;
-    Ok((inserted == 1).then(|| SnapshotId(connection.last_insert_rowid())))
+            now_ms(),
+        ))
+        .map(|inserted| inserted == 1)
 }
 
-/// The row that has the name: a snapshot that exists or one that is being made.
-pub(super) fn find(connection: &Connection, name: &SnapshotName) -> Result<Option<Row>, Fault> {
-    let row = connection
-        .prepare_cached(select_rows!("WHERE s.name = ?1"))?
-        .query_row([name.as_str()], read_row)
-        .optional()?;
-    Ok(row)
+/// Counts the highest number that was ever reserved up by `size`, and gives it.
+pub(super) fn count_up(connection: &Connection, size: i64) -> rusqlite::Result<i64> {
+    connection
+        .prepare_cached("UPDATE reserved SET last = last + ?1 WHERE holder = '' RETURNING last")?
+        .query_row([size], |row| row.get(0))
 }
 
-/// The snapshot called `name`, if it exists.
-fn find_ready(connection: &Connection, name: &SnapshotName) -> Result<Option<Row>, Fault> {
-    Ok(find(connection, name)?.filter(|row| row.state == State::Ready))
+/// Records what an instance has reserved, instead of what it had.
+pub(super) fn reserve(
+    connection: &Connection,
+    holder: &str,
+    range: &RangeInclusive<i64>,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO reserved (holder, first, last) VALUES (?1, ?2, ?3)",
+        )?
+        .execute((holder, range.start(), range.end()))
+        .map(drop)
+}
+
+/// Forgets what an instance has reserved.
+pub(super) fn give_back(connection: &Connection, holder: &str) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("DELETE FROM reserved WHERE holder = ?1 AND holder <> ''")?
+        .execute([holder])
+        .map(drop)
+}
+
+/// What instances have reserved.
+pub(super) fn reservations(
+    connection: &Connection,
+) -> rusqlite::Result<Vec<(String, RangeInclusive<i64>)>> {
+    connection
+        .prepare_cached("SELECT holder, first, last FROM reserved WHERE holder <> ''")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?..=row.get(2)?)))?
+        .collect()
+}
+
+/// Whether a snapshot bears the name.
+pub(super) fn is_taken(connection: &Connection, name: &SnapshotName) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT 1 FROM snapshot WHERE name = ?1")?
+        .exists([name.as_str()])
 }
 
 /// The snapshot called `name`, or `NotFound`.
 pub(super) fn get(connection: &Connection, name: &SnapshotName) -> Result<Row, Fault> {
-    find_ready(connection, name)?.ok_or_else(|| {
-        Fault::Refused(Error::new(ErrorKind::NotFound, "catalogue").with("name", name))
-    })
+    connection
+        .prepare_cached(select_rows!("WHERE s.name = ?1"))?
+        .query_row([name.as_str()], read_row)
+        .optional()?
+        .ok_or_else(|| {
+            Fault::Refused(Error::new(ErrorKind::NotFound, "catalogue").with("name", name))
+        })
 }
 
 /// Number and kind of the snapshot called `name`, and whether mounts of it are recorded.
@@ -101,7 +131,7 @@ pub(super) fn glance(
     connection
         .prepare_cached(
             "SELECT id, kind, EXISTS (SELECT 1 FROM mount WHERE mount.snapshot = snapshot.id) \
-             FROM snapshot WHERE name = ?1 AND state = 2",
+             FROM snapshot WHERE name = ?1 AND state = 1",
         )?
         .query_row([name.as_str()], |row| {
             Ok((SnapshotId(row.get(0)?), row.get(1)?, row.get(2)?))
@@ -111,11 +141,41 @@ pub(super) fn glance(
 
 /// The committed snapshot called `name`, as a parent.
 pub(super) fn parent(connection: &Connection, name: &SnapshotName) -> Result<SnapshotId, Fault> {
+    let found = glance(connection, name)?.map(|(id, kind, _)| (id, kind));
+    as_parent(name, found)
+}
+
+/// Whether `key` is taken, and number and kind of the snapshot called `parent`, in one question.
+pub(super) fn outlook(
+    connection: &Connection,
+    key: &SnapshotName,
+    parent: &SnapshotName,
+) -> rusqlite::Result<(bool, Option<(SnapshotId, i64)>)> {
+    connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM snapshot WHERE name = ?1), p.id, p.kind \
+             FROM (SELECT 1) LEFT JOIN snapshot p ON p.name = ?2",
+        )?
+        .query_row([key.as_str(), parent.as_str()], |row| {
+            let id: Option<i64> = row.get(1)?;
+            let found = match id {
+                Some(id) => Some((SnapshotId(id), row.get(2)?)),
+                None => None,
+            };
+            Ok((row.get(0)?, found))
+        })
+}
+
+/// The number of what was `found` under `name`, if it can be a parent.
+pub(super) fn as_parent(
+    name: &SnapshotName,
+    found: Option<(SnapshotId, i64)>,
+) -> Result<SnapshotId, Fault> {
     let refuse = |kind, why: String| {
         let error = Error::new(kind, "catalogue").because(why);
         Err(Fault::Refused(error.with("parent", name)))
     };
-    let Some((id, number, _)) = glance(connection, name)? else {
+    let Some((id, number)) = found else {
         return refuse(ErrorKind::NotFound, "no such parent".to_owned());
     };
     match kind_of(number).ok_or_else(|| broken(1, "no such kind"))? {
@@ -155,37 +215,15 @@ pub(super) fn chain(connection: &Connection, first: SnapshotId) -> Result<Vec<Sn
     ))
 }
 
-/// Deletes a row that is no snapshot, if it is there; the one with the highest number is emptied.
+/// Deletes the row of a snapshot that is being removed, if it is there.
 pub(super) fn forget(connection: &Connection, id: SnapshotId) -> rusqlite::Result<()> {
-    let deleted = connection
-        .prepare_cached(
-            "DELETE FROM snapshot WHERE id = ?1 AND state <> 2 \
-             AND id < (SELECT max(id) FROM snapshot)",
-        )?
-        .execute([id.0])?;
-    if deleted == 0 {
-        connection
-            .prepare_cached(
-                "UPDATE snapshot SET state = 3, name = NULL, holder = NULL \
-                 WHERE id = ?1 AND state <> 2",
-            )?
-            .execute([id.0])?;
-    }
-    Ok(())
-}
-
-/// Deletes the emptied row below a new one.
-pub(super) fn forget_emptied_below(
-    connection: &Connection,
-    id: SnapshotId,
-) -> rusqlite::Result<()> {
     connection
-        .prepare_cached("DELETE FROM snapshot WHERE id = ?1 AND state = 3 AND holder IS NULL")?
-        .execute([id.0 - 1])
+        .prepare_cached("DELETE FROM snapshot WHERE id = ?1 AND state <> 1")?
+        .execute([id.0])
         .map(drop)
 }
 
-/// Whether anything that exists or is being made stands on `id`.
+/// What stands on `id`.
 pub(super) fn a_child(connection: &Connection, id: SnapshotId) -> rusqlite::Result<Option<String>> {
     connection
         .prepare_cached("SELECT name FROM snapshot WHERE parent = ?1 AND name IS NOT NULL LIMIT 1")?
@@ -195,24 +233,22 @@ pub(super) fn a_child(connection: &Connection, id: SnapshotId) -> rusqlite::Resu
 
 pub(super) fn list(connection: &Connection) -> rusqlite::Result<Vec<Row>> {
     connection
-        .prepare_cached(select_rows!("WHERE s.state = 2 ORDER BY s.name"))?
+        .prepare_cached(select_rows!("WHERE s.state = 1 ORDER BY s.name"))?
         .query_map([], read_row)?
         .collect()
 }
 
 pub(super) fn unfinished(connection: &Connection) -> rusqlite::Result<Vec<Row>> {
     connection
-        .prepare_cached(select_rows!(
-            "WHERE s.state <> 2 AND s.holder IS NOT NULL ORDER BY s.id"
-        ))?
+        .prepare_cached(select_rows!("WHERE s.state <> 1 ORDER BY s.id"))?
         .query_map([], read_row)?
         .collect()
 }
 
-/// The numbers of all rows but an emptied one, of which nothing is on disk.
+/// The numbers of all rows.
 pub(super) fn ids(connection: &Connection) -> rusqlite::Result<Vec<SnapshotId>> {
     connection
-        .prepare_cached("SELECT id FROM snapshot WHERE state = 2 OR holder IS NOT NULL")?
+        .prepare_cached("SELECT id FROM snapshot")?
         .query_map([], |row| row.get(0).map(SnapshotId))?
         .collect()
 }
@@ -220,16 +256,8 @@ pub(super) fn ids(connection: &Connection) -> rusqlite::Result<Vec<SnapshotId>> 
 /// Whether a row is a snapshot that exists.
 pub(super) fn is_ready(connection: &Connection, id: SnapshotId) -> rusqlite::Result<bool> {
     connection
-        .prepare_cached("SELECT 1 FROM snapshot WHERE id = ?1 AND state = 2")?
+        .prepare_cached("SELECT 1 FROM snapshot WHERE id = ?1 AND state = 1")?
         .exists([id.0])
-}
-
-/// Gives a created row its name.
-pub(super) fn mark_ready(connection: &Connection, id: SnapshotId) -> rusqlite::Result<bool> {
-    connection
-        .prepare_cached("UPDATE snapshot SET state = 2, holder = NULL WHERE id = ?1 AND state = 1")?
-        .execute([id.0])
-        .map(|changed| changed == 1)
 }
 
 /// Takes the name and marks the row for deletion by `holder`; false if anything stands on it.
@@ -240,7 +268,7 @@ pub(super) fn mark_removing(
 ) -> rusqlite::Result<bool> {
     connection
         .prepare_cached(
-            "UPDATE snapshot SET state = 3, name = NULL, holder = ?2 WHERE id = ?1 AND NOT EXISTS \
+            "UPDATE snapshot SET state = 2, name = NULL, holder = ?2 WHERE id = ?1 AND NOT EXISTS \
              (SELECT 1 FROM snapshot child WHERE child.parent = ?1 AND child.name IS NOT NULL)",
         )?
         .execute((id.0, holder))
@@ -255,8 +283,8 @@ pub(super) fn mark_removing_unmounted(
 ) -> rusqlite::Result<bool> {
     connection
         .prepare_cached(
-            "UPDATE snapshot SET state = 3, name = NULL, holder = ?2 \
-             WHERE id = ?1 AND name = ?3 AND kind = ?4 AND state = 2 AND NOT EXISTS \
+            "UPDATE snapshot SET state = 2, name = NULL, holder = ?2 \
+             WHERE id = ?1 AND name = ?3 AND kind = ?4 AND state = 1 AND NOT EXISTS \
              (SELECT 1 FROM snapshot child WHERE child.parent = ?1 AND child.name IS NOT NULL) \
              AND NOT EXISTS (SELECT 1 FROM mount WHERE mount.snapshot = ?1)",
         )?
@@ -331,18 +359,12 @@ fn kind_of(number: i64) -> Option<SnapshotKind> {
     .find(|kind| kind_number(*kind) == number)
 }
 
-fn state_number(state: State) -> i64 {
-    match state {
-        State::Creating => 1,
-        State::Ready => 2,
-        State::Removing => 3,
-    }
-}
-
 fn state_of(number: i64) -> Option<State> {
-    [State::Creating, State::Ready, State::Removing]
-        .into_iter()
-        .find(|state| state_number(*state) == number)
+    match number {
+        1 => Some(State::Ready),
+        2 => Some(State::Removing),
+        _ => None,
+    }
 }
 
 /// Unix milliseconds.

@@ -11,8 +11,8 @@ use strata_sys::statmount::{MountNamespaceId, UniqueMountId};
 ///
 /// Drivers name what they make on disk after it, so that no caller's string becomes a path and
 /// a reused name cannot meet what its predecessor left. (After a power loss a number whose
-/// intent was not yet on disk may come again; whatever bears it then is an orphan that
-/// [`known_ids`](super::Catalog::known_ids) does not list.)
+/// reservation was not yet on disk may come again; whatever bears it then is an orphan that
+/// [`known_ids`](super::Catalog::known_ids) does not hold.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub struct SnapshotId(pub(super) i64);
 
@@ -43,11 +43,9 @@ impl std::str::FromStr for SnapshotId {
     }
 }
 
-/// Where a snapshot stands between intent and deletion.
+/// Where a snapshot stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
-    /// The intent is recorded; what is on disk may be half made. Seen by nobody else.
-    Creating,
     /// It exists.
     Ready,
     /// Its name is free; what is on disk may be half deleted. Seen by nobody else.
@@ -75,7 +73,7 @@ pub struct Row {
     pub created_ms: i64,
     /// When its labels last changed. Unix milliseconds.
     pub updated_ms: i64,
-    /// The instance that creates or removes it.
+    /// The instance that removes it.
     pub holder: Option<String>,
 }
 
@@ -93,7 +91,20 @@ impl Row {
     }
 }
 
-/// What [`begin_create`](super::Catalog::begin_create) promised a place.
+/// What [`create`](super::Catalog::create) is to make.
+#[derive(Clone, Copy, Debug)]
+pub struct NewSnapshot<'a> {
+    /// What it will be called.
+    pub key: &'a SnapshotName,
+    /// Active or a view.
+    pub kind: SnapshotKind,
+    /// The committed snapshot that it stands on.
+    pub parent: Option<&'a SnapshotName>,
+    /// Labels.
+    pub labels: &'a Labels,
+}
+
+/// A snapshot that is being made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Draft {
     /// The number of the new snapshot.

@@ -3,9 +3,8 @@
 //! `snapshot.name` is NULL once the snapshot is being removed, which frees the name. `parent` is
 //! no foreign key: a row that is being removed may outlive its parent's.
 //!
-//! Numbers are never given twice: a new row takes the highest number plus one, and the row with
-//! the highest number is not deleted but emptied (`name` and `holder` NULL, being removed) until
-//! a later one is there. AUTOINCREMENT would write one page more in each creation.
+//! Numbers are never given twice: an instance reserves a range of them, above the highest that was
+//! ever reserved, which stands in the row of `reserved` without a holder.
 //!
 //! Pages are small, since an operation writes a few bytes on several of them.
 
@@ -45,7 +44,7 @@ CREATE TABLE snapshot (
     id INTEGER PRIMARY KEY,
     name TEXT UNIQUE,
     kind INTEGER NOT NULL CHECK (kind BETWEEN 1 AND 3),
-    state INTEGER NOT NULL CHECK (state BETWEEN 1 AND 3),
+    state INTEGER NOT NULL CHECK (state BETWEEN 1 AND 2),
     parent INTEGER,
     labels TEXT NOT NULL,
     created_ms INTEGER NOT NULL,
@@ -53,6 +52,12 @@ CREATE TABLE snapshot (
     holder TEXT
 ) STRICT;
 CREATE INDEX snapshot_by_parent ON snapshot (parent) WHERE parent IS NOT NULL;
+CREATE TABLE reserved (
+    holder TEXT PRIMARY KEY,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO reserved VALUES ('', 1, 0);
 CREATE TABLE mount (
     number INTEGER PRIMARY KEY,
     snapshot INTEGER NOT NULL,

@@ -7,6 +7,7 @@ use rustix::fs::{AtFlags, FileType, IFlags, Mode, OFlags, RenameFlags, ResolveFl
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use strata_sys::SysError;
 use strata_sys::dir::DirectoryReader;
 
@@ -98,7 +99,7 @@ impl From<SysError> for Stop {
 /// A directory that is being emptied.
 struct Level {
     name: CString,
-    directory: OwnedFd,
+    directory: Rc<OwnedFd>,
     subfolders: Vec<CString>,
 }
 
@@ -126,14 +127,9 @@ impl Remover<'_> {
             return self.unlink(&name, AtFlags::empty());
         }
         let mut reader = DirectoryReader::new();
-        if !self.unlink_empty(&name)? {
-            self.enter(name, &mut reader)?;
-        }
+        self.enter(name, &mut reader)?;
         while let Some(level) = self.open.last_mut() {
             if let Some(name) = level.subfolders.pop() {
-                if self.unlink_empty(&name)? {
-                    continue;
-                }
                 if self.open.len() < DEPTH || !self.move_up(&name)? {
                     self.enter(name, &mut reader)?;
                 }
@@ -153,17 +149,6 @@ impl Remover<'_> {
         self.open
             .last()
             .map_or(self.parent, |level| level.directory.as_fd())
-    }
-
-    /// Removes the directory `name` if it is empty, without looking into it; false if it is not, or
-    /// if anything else is in the way, which is met again on the long way.
-    fn unlink_empty(&mut self, name: &CStr) -> Result<bool, Stop> {
-        if self.left == 0 {
-            return Err(Stop::Budget);
-        }
-        let removed = rustix::fs::unlinkat(self.here(), name, AtFlags::REMOVEDIR).is_ok();
-        self.left -= u64::from(removed);
-        Ok(removed)
     }
 
     /// Opens the directory `name`, and deletes from it what is no directory.
@@ -187,15 +172,12 @@ impl Remover<'_> {
             ),
             errno => self.stop("open the directory", &name, errno),
         })?;
+        let directory = Rc::new(directory);
         self.open.push(Level {
             name,
-            directory,
+            directory: Rc::clone(&directory),
             subfolders: Vec::new(),
         });
-        let Some(directory) = self.open.last().map(|level| level.directory.try_clone()) else {
-            return Ok(());
-        };
-        let directory = directory.map_err(|error| Stop::Failed(Error::io(OPERATION, error)))?;
         let mut subfolders = Vec::new();
         let read = reader.read(&directory, |entry| {
             let file_type = match entry.file_type {

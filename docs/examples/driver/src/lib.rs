@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strata_driver::SnapshotName as Name;
 use strata_driver::apply::{ApplyTarget, PlainPlacement, apply};
-use strata_driver::catalog::{Catalog, CatalogOptions, CommitRow, Draft, Leftovers, Row, SnapshotId};
+use strata_driver::catalog::{Catalog, CatalogOptions, CommitRow, Draft, Leftovers, NewSnapshot, Row, SnapshotId};
 use strata_driver::diff::{CompareOptions, Comparison, Outcome, Upper, compare};
 use strata_driver::*;
 
@@ -108,17 +108,11 @@ impl Store {
         recovery::sweep(&self.catalog, &self.home(), which, |name| name.parse().ok())
     }
 
-    /// Intent, then the directory, then the row that makes it true.
+    /// The directory, then the row that makes it true.
     fn create(&self, key: &Name, kind: SnapshotKind, parent: Option<&Name>, labels: &Labels) -> Result<()> {
-        let draft = self.catalog.begin_create(key, kind, parent, labels)?;
-        let mut undo = Undo::new();
-        undo.push(|| self.catalog.abandon_create(draft.id));
-        undo.push(|| recovery::remove_all(&self.home(), draft.id));
-        if let Err(error) = self.make(&draft).and_then(|()| self.catalog.finish_create(draft.id)) {
-            return Err(undo.fail(error));
-        }
-        undo.disarm();
-        Ok(())
+        let new = NewSnapshot { key, kind, parent, labels };
+        let unmake = |id| recovery::remove_all(&self.home(), id);
+        self.catalog.create(&new, |draft| self.make(draft), unmake).map(drop)
     }
 
     fn make(&self, draft: &Draft) -> Result<()> {

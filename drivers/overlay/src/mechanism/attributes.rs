@@ -39,7 +39,9 @@ pub(super) fn copy(model: impl AsFd, root: impl AsFd) -> io::Result<()> {
             Some(Gid::from_raw(stat.st_gid)),
         )?;
     }
-    rustix::fs::fchmod(&root, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
+    if stat.st_mode != own.st_mode || stat.st_uid != own.st_uid || stat.st_gid != own.st_gid {
+        rustix::fs::fchmod(&root, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
+    }
     for name in xattr::list(&model).map_err(io::Error::other)? {
         let own_mark = name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
         if own_mark || name == b"security.selinux" {

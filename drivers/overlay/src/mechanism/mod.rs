@@ -14,11 +14,11 @@ use rustix::fs::{CWD, Mode, OFlags};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
-use strata_driver::catalog::{Catalog, CommitRow, Draft, Leftovers, Row, SnapshotId};
+use strata_driver::catalog::{Catalog, CommitRow, Draft, Leftovers, NewSnapshot, Row, SnapshotId};
 use strata_driver::mount::{Detached, Mounter};
 use strata_driver::{
     CommitOptions, Counters, Durability, Error, ErrorKind, MountFlags, MountOption, MountPlan,
-    MountStep, PrepareOptions, Result, SnapshotKind, SnapshotName, Undo, guard, recovery,
+    MountStep, PrepareOptions, Result, SnapshotKind, SnapshotName, guard, recovery,
 };
 
 /// Most lower directories of one mount (`OVL_MAX_STACK` in the kernel).
@@ -111,22 +111,18 @@ impl Mechanism {
         parent: Option<&SnapshotName>,
         options: &PrepareOptions,
     ) -> Result<()> {
-        let draft = self
-            .catalog
-            .begin_create(key, kind, parent, &options.labels)?;
-        let mut undo = Undo::new();
-        undo.push(|| self.catalog.abandon_create(draft.id));
-        undo.push(|| remove_tree(&self.layout.snapshot(draft.id)));
-        let made = check_depth(draft.chain.len())
-            .and_then(|()| self.make_directories(&draft, kind))
-            .and_then(|()| self.catalog.finish_create(draft.id));
-        match made {
-            Ok(()) => {
-                undo.disarm();
-                Ok(())
-            }
-            Err(error) => Err(undo.fail(error)),
-        }
+        let new = NewSnapshot {
+            key,
+            kind,
+            parent,
+            labels: &options.labels,
+        };
+        let make = |draft: &Draft| {
+            check_depth(draft.chain.len())?;
+            self.make_directories(draft, kind)
+        };
+        let unmake = |id| remove_tree(&self.layout.snapshot(id));
+        self.catalog.create(&new, make, unmake).map(drop)
     }
 
     fn make_directories(&self, draft: &Draft, kind: SnapshotKind) -> Result<()> {

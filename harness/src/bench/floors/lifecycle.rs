@@ -7,7 +7,7 @@ use crate::bench::bed::Bed;
 use crate::bench::measure::{Phase, Recorder};
 use crate::bench::subject::{DriverSubject, Subject, add_layer};
 use crate::bench::syscalls::counter;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::mount::{MountFlags, UnmountFlags};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -18,8 +18,11 @@ use strata_sys::mount::{MountClassic, mount_classic, unmount};
 /// Lifecycles of one run, together long enough for the clock.
 const REPEAT: u32 = 20;
 
-/// Options by which a plan names its layers; the raw sequence has layers of its own.
-const LAYER_OPTIONS: &[&str] = &["lowerdir", "lowerdir+", "upperdir", "workdir"];
+/// Options by which a plan names directories; those of the raw sequence come first.
+const DIRECTORY_OPTIONS: &[&str] = &["lowerdir", "lowerdir+", "upperdir", "workdir"];
+
+/// What mount(2) takes of options: a page, with its NUL.
+const PAGE: usize = 4095;
 
 #[derive(Debug)]
 pub(super) struct Lifecycle {
@@ -115,8 +118,7 @@ pub(super) fn once(subject: &DriverSubject, base: &str) -> Result<()> {
     subject.remove(key)
 }
 
-/// The fixed sequence, with layers of its own on the same file system and the very options that
-/// the driver mounts with.
+/// The fixed sequence, with the very layers and options that the driver mounts.
 #[derive(Debug)]
 struct Raw {
     directory: PathBuf,
@@ -129,47 +131,50 @@ impl Raw {
     fn new(bed: &Bed, subject: &DriverSubject, life: &Lifecycle, base: &str) -> Result<Self> {
         let directory = bed.path().join("raw");
         fs_err::create_dir(&directory)?;
-        let mut lower = Vec::new();
-        for layer in (1..=life.depth).rev() {
-            let path = directory.join(format!("{layer}"));
-            fs_err::create_dir(&path)?;
-            fs_err::write(path.join(format!("layer-{layer}")), "")?;
-            lower.push(path.display().to_string());
-        }
         let key = SnapshotName::new("options")?;
         subject.prepare(key.as_str(), Some(base))?;
         let plan = subject.wait(subject.driver().mounts(&key))?;
         subject.remove(key.as_str())?;
         let step = plan.steps.first().context("the plan has no step")?;
+        let lower: Vec<_> = step
+            .options
+            .iter()
+            .filter(|option| option.key == "lowerdir+")
+            .filter_map(|option| option.value.as_deref())
+            .collect();
         let mut options = vec![
             format!("lowerdir={}", lower.join(":")),
             format!("upperdir={}", directory.join("life/upper").display()),
             format!("workdir={}", directory.join("life/work").display()),
         ];
         for option in &step.options {
-            if !LAYER_OPTIONS.contains(&option.key.as_str()) {
+            if !DIRECTORY_OPTIONS.contains(&option.key.as_str()) {
                 let value = option.value.as_ref().map(|value| format!("={value}"));
                 options.push(format!("{}{}", option.key, value.unwrap_or_default()));
             }
         }
+        let options = options.join(",");
+        ensure!(
+            options.len() <= PAGE,
+            "mount(2) takes {PAGE} bytes of options, and these are {}: give a shorter --scratch",
+            options.len()
+        );
         let log = match life.durability {
             Durability::Volatile => None,
             Durability::Durable => {
                 let path = directory.join("log");
-                fs_err::write(&path, vec![0; 1 << 20])?;
-                Some(
-                    fs_err::OpenOptions::new()
-                        .write(true)
-                        .open(path)?
-                        .into_parts()
-                        .0,
-                )
+                let log = fs_err::File::create_new(path)?.into_parts().0;
+                // One long write would make one large folio, in which small writes are slow.
+                for page in 0..256 {
+                    log.write_all_at(&[0; 4096], page * 4096)?;
+                }
+                Some(log)
             }
         };
         Ok(Self {
             directory,
             fs_type: step.fs_type.clone(),
-            options: options.join(","),
+            options,
             log,
         })
     }

@@ -3,9 +3,12 @@
 use crate::bench::command::Tool;
 use crate::bench::unfit::Unfit;
 use anyhow::{Context, Result};
+use rustix::io::Errno;
+use rustix::mount::UnmountFlags;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use strata_sys::loopdev::{LoopDevice, LoopOptions};
 use strata_sys::mount::{FsContext, MountAttributes};
 
@@ -135,8 +138,7 @@ impl Bed {
 
     fn take_down(&mut self) -> Result<()> {
         if self.root.take().is_some() {
-            let flags = rustix::mount::UnmountFlags::empty();
-            strata_sys::mount::unmount(&self.point, flags)?;
+            unmount(&self.point)?;
         }
         if let Some(device) = self.device.take() {
             device.detach()?;
@@ -157,6 +159,19 @@ impl Drop for Bed {
             tracing::warn!(file = %self.file.display(), "a file system of the bench is left behind: {error:#}");
         }
     }
+}
+
+/// Unmounts, with patience for a child of this process that is between fork and exec, where it
+/// still has what is open here. What stays busy is detached, so that no name is left.
+fn unmount(point: &Path) -> Result<()> {
+    for _ in 0..50 {
+        match strata_sys::mount::unmount(point, UnmountFlags::empty()) {
+            Err(error) if error.is(Errno::BUSY) => std::thread::sleep(Duration::from_millis(2)),
+            outcome => return Ok(outcome?),
+        }
+    }
+    tracing::warn!(point = %point.display(), "a file system of the bench stays in use");
+    Ok(strata_sys::mount::unmount(point, UnmountFlags::DETACH)?)
 }
 
 /// Refuses an ext4 without a journal: there fsync(2) is cheap and promises nothing after a crash.

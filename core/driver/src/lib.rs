@@ -17,6 +17,7 @@ pub mod guard;
 pub mod mount;
 pub mod probe;
 pub mod process;
+pub mod quota;
 pub mod recovery;
 pub mod tree;
 

@@ -17,6 +17,7 @@ pub mod map;
 pub mod mount;
 pub mod mountinfo;
 pub mod namespace;
+pub mod quota;
 pub mod statmount;
 mod syscall;
 pub mod xattr;

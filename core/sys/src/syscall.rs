@@ -13,6 +13,7 @@ use rustix::io::Errno;
 ))]
 compile_error!("the system call numbers of this architecture carry an offset");
 
+pub(crate) const QUOTACTL_FD: libc::c_long = 443;
 pub(crate) const CACHESTAT: libc::c_long = 451;
 pub(crate) const STATMOUNT: libc::c_long = 457;
 pub(crate) const LISTMOUNT: libc::c_long = 458;

@@ -14,11 +14,11 @@ use strata_driver::catalog::{Catalog, CatalogOptions, Leftovers, Row};
 use strata_driver::guard::Reading;
 use strata_driver::mount::Mounter;
 use strata_driver::{
-    Applied, ApplyOptions, Availability, Capabilities, Change, ChangesetSource, CommitOptions,
-    Counters, DiffOptions, DiffSink, DiffStream, DriverFactory, DriverInfo, DriverName, Error,
-    ErrorKind, Host, Labels, MountPlan, OpenOptions, OptionSpec, PrepareOptions, Reclaimed, Result,
-    SnapshotInfo, SnapshotKind, SnapshotName, StorageDriver, Usage, blocking, guard, recovery,
-    tree,
+    Applied, ApplyOptions, Availability, Capabilities, Capability, Change, ChangesetSource,
+    CommitOptions, Counters, DiffOptions, DiffSink, DiffStream, DriverFactory, DriverInfo,
+    DriverName, Error, ErrorKind, Host, Labels, MountPlan, OpenOptions, OptionSpec, PrepareOptions,
+    Reclaimed, Result, SnapshotInfo, SnapshotKind, SnapshotName, StorageDriver, Usage, blocking,
+    guard, quota, recovery, tree,
 };
 
 /// Kernel overlay.
@@ -91,6 +91,7 @@ impl Overlay {
             config,
             namespace: probe::namespace(host),
             durability: options.durability,
+            limits: capabilities.has(Capability::Quota),
             mounter: Mounter::new(Arc::clone(&counters)),
             counters,
         };
@@ -260,6 +261,7 @@ impl StorageDriver for Overlay {
             let row = guard::active(&m.catalog, &key, "apply")?;
             let home = m.layout.snapshot(row.id);
             let _lock = guard::exclusive(&m.catalog, &row, &home, "apply")?;
+            let _bound = m.limits.then(quota::Bound::new).transpose()?;
             let applying = guard::Applying::begin(&home)?;
             let chain = m.catalog.chain(&key)?.split_off(1);
             let root = crate::mechanism::open_directory(&m.layout.upper(row.id))?;

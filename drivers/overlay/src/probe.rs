@@ -8,7 +8,7 @@ use std::path::Path;
 use strata_driver::mount::Mounter;
 use strata_driver::{
     Capabilities, Capability, Host, MountFlags, MountOption, MountPlan, MountStep, Quirk,
-    SnapshotName, Unavailable, probe,
+    SnapshotName, Unavailable, probe, quota,
 };
 
 /// Where overlay's attributes go on this host.
@@ -55,8 +55,7 @@ pub(crate) fn capabilities(
         .map_or(Ok(()), |reason| Err(reason.to_owned()));
     capabilities.note(Capability::NativeDiff, native);
     capabilities.note(Capability::LateParent, Ok(()));
-    let absent = "the driver sets no project quotas";
-    capabilities.note(Capability::Quota, Err(absent.into()));
+    capabilities.note(Capability::Quota, quota::probe(&scratch));
     capabilities.note(
         Capability::IdmappedMount,
         Err("its plans map no owners".into()),

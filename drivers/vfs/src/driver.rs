@@ -13,11 +13,11 @@ use strata_driver::apply::{ApplyTarget, PlainPlacement, apply};
 use strata_driver::catalog::{Catalog, CatalogOptions, Leftovers, Row};
 use strata_driver::guard::Reading;
 use strata_driver::{
-    Applied, ApplyOptions, Availability, Capabilities, Change, ChangesetSource, CommitOptions,
-    Counters, DiffOptions, DiffSink, DiffStream, DriverFactory, DriverInfo, DriverName, Error,
-    ErrorKind, Host, Labels, MountPlan, OpenOptions, OptionSpec, PrepareOptions, Reclaimed, Result,
-    SnapshotInfo, SnapshotKind, SnapshotName, StorageDriver, Usage, blocking, guard, recovery,
-    tree,
+    Applied, ApplyOptions, Availability, Capabilities, Capability, Change, ChangesetSource,
+    CommitOptions, Counters, DiffOptions, DiffSink, DiffStream, DriverFactory, DriverInfo,
+    DriverName, Error, ErrorKind, Host, Labels, MountPlan, OpenOptions, OptionSpec, PrepareOptions,
+    Reclaimed, Result, SnapshotInfo, SnapshotKind, SnapshotName, StorageDriver, Usage, blocking,
+    guard, quota, recovery, tree,
 };
 
 /// A full copy per layer.
@@ -78,6 +78,7 @@ impl Vfs {
             catalog,
             config,
             durability: options.durability,
+            limits: capabilities.has(Capability::Quota),
             counters,
         };
         mechanism.recover()?;
@@ -246,6 +247,7 @@ impl StorageDriver for Vfs {
             let row = guard::active(&m.catalog, &key, "apply")?;
             let home = m.layout.snapshot(row.id);
             let _lock = guard::exclusive(&m.catalog, &row, &home, "apply")?;
+            let _bound = m.limits.then(quota::Bound::new).transpose()?;
             let applying = guard::Applying::begin(&home)?;
             let root = crate::mechanism::open_directory(&m.layout.tree(row.id))?;
             let mut placement = PlainPlacement;

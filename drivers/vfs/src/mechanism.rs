@@ -12,7 +12,7 @@ use strata_driver::catalog::{Catalog, CommitRow, Draft, Leftovers, NewSnapshot, 
 use strata_driver::tree::{self, Budget, CopyRecord, Witness};
 use strata_driver::{
     CommitOptions, Counters, Durability, Error, ErrorKind, MountFlags, MountPlan, MountStep,
-    PrepareOptions, Result, SnapshotKind, SnapshotName, guard, recovery,
+    PrepareOptions, Result, SnapshotKind, SnapshotName, guard, quota, recovery,
 };
 
 /// One root of the vfs driver, used from blocking threads.
@@ -22,6 +22,8 @@ pub(crate) struct Mechanism {
     pub(crate) layout: Layout,
     pub(crate) config: Config,
     pub(crate) durability: Durability,
+    /// Snapshots may have size limits here.
+    pub(crate) limits: bool,
     pub(crate) counters: Arc<Counters>,
 }
 
@@ -92,16 +94,24 @@ impl Mechanism {
             parent,
             labels: &options.labels,
         };
-        let make = |draft: &Draft| self.make(draft, kind);
+        let make = |draft: &Draft| {
+            let home = self.layout.snapshot(draft.id);
+            make_directory(&home, 0o700)?;
+            if kind == SnapshotKind::View {
+                return Ok(());
+            }
+            let Some(limit) = options.size_limit else {
+                return self.make(draft);
+            };
+            quota::begin(&home, draft.id)?;
+            self.make(draft)?;
+            quota::limit(&home, limit)
+        };
         let unmake = |id| recovery::remove_all(&self.layout.snapshots(), id);
         self.catalog.create(&new, make, unmake).map(drop)
     }
 
-    fn make(&self, draft: &Draft, kind: SnapshotKind) -> Result<()> {
-        make_directory(&self.layout.snapshot(draft.id), 0o700)?;
-        if kind == SnapshotKind::View {
-            return Ok(());
-        }
+    fn make(&self, draft: &Draft) -> Result<()> {
         let path = self.layout.tree(draft.id);
         make_directory(&path, 0o755)?;
         make_active(&self.layout.active(draft.id))?;
@@ -184,6 +194,7 @@ impl Mechanism {
         let _lock = guard::exclusive(&self.catalog, &row, &hold, "commit")?;
         guard::refuse_half_applied(&hold, "commit")?;
         let path = self.layout.tree(row.id);
+        self.lift_limit(&hold)?;
         self.flush(&open_directory(&path)?, &path)?;
         self.catalog.commit(&CommitRow {
             key,
@@ -214,13 +225,22 @@ impl Mechanism {
         })
     }
 
+    fn lift_limit(&self, home: &Path) -> Result<()> {
+        if self.limits {
+            quota::lift(home)
+        } else {
+            Ok(())
+        }
+    }
+
     /// Frees the name and deletes what is small.
     pub(crate) fn remove(&self, name: &SnapshotName) -> Result<()> {
         let row = self.catalog.get(name)?;
         let lock = guard::begin_remove(&self.catalog, &row, &self.layout.snapshot(row.id))?;
+        let lifted = self.lift_limit(&self.layout.snapshot(row.id));
         let removed = recovery::remove_now(&self.catalog, &self.layout.snapshots(), row.id);
         drop(lock);
-        removed
+        lifted.and(removed)
     }
 }
 

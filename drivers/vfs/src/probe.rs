@@ -1,7 +1,7 @@
 //! Host facts: what the directory under the root lets files be.
 
 use std::path::Path;
-use strata_driver::{Capabilities, Capability, Host, Quirk, Unavailable, probe};
+use strata_driver::{Capabilities, Capability, Host, Quirk, Unavailable, probe, quota};
 
 /// Makes files beside `root` and looks at what they may be given.
 pub(crate) fn capabilities(host: &Host, root: &Path) -> Result<Capabilities, Unavailable> {
@@ -19,8 +19,7 @@ pub(crate) fn capabilities(host: &Host, root: &Path) -> Result<Capabilities, Una
     capabilities.note(Capability::NativeDiff, Err(whole.into()));
     let copied = "a full copy is made of its parent from the start";
     capabilities.note(Capability::LateParent, Err(copied.into()));
-    let absent = "the driver sets no project quotas";
-    capabilities.note(Capability::Quota, Err(absent.into()));
+    capabilities.note(Capability::Quota, quota::probe(&scratch));
     capabilities.note(
         Capability::IdmappedMount,
         Err("its plans map no owners".into()),

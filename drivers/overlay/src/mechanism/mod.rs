@@ -17,8 +17,9 @@ use std::sync::Arc;
 use strata_driver::catalog::{Catalog, CommitRow, Draft, Leftovers, NewSnapshot, Row, SnapshotId};
 use strata_driver::mount::{Detached, Mounter};
 use strata_driver::{
-    CommitOptions, Counters, Durability, Error, ErrorKind, MountFlags, MountOption, MountPlan,
-    MountStep, PrepareOptions, Result, SnapshotKind, SnapshotName, guard, recovery,
+    Bytes, CommitOptions, Counters, Durability, Error, ErrorKind, MountFlags, MountOption,
+    MountPlan, MountStep, PrepareOptions, Result, SnapshotKind, SnapshotName, guard, quota,
+    recovery,
 };
 
 /// Most lower directories of one mount (`OVL_MAX_STACK` in the kernel).
@@ -51,6 +52,8 @@ pub(crate) struct Mechanism {
     pub(crate) config: Config,
     pub(crate) namespace: Namespace,
     pub(crate) durability: Durability,
+    /// Snapshots may have size limits here.
+    pub(crate) limits: bool,
     pub(crate) mounter: Mounter,
     pub(crate) counters: Arc<Counters>,
 }
@@ -119,19 +122,28 @@ impl Mechanism {
         };
         let make = |draft: &Draft| {
             check_depth(draft.chain.len())?;
-            self.make_directories(draft, kind)
+            self.make_directories(draft, kind, options.size_limit)
         };
         let unmake = |id| remove_tree(&self.layout.snapshot(id));
         self.catalog.create(&new, make, unmake).map(drop)
     }
 
-    fn make_directories(&self, draft: &Draft, kind: SnapshotKind) -> Result<()> {
-        make_directory(&self.layout.snapshot(draft.id), 0o700)?;
+    fn make_directories(
+        &self,
+        draft: &Draft,
+        kind: SnapshotKind,
+        limit: Option<Bytes>,
+    ) -> Result<()> {
+        let home = self.layout.snapshot(draft.id);
+        make_directory(&home, 0o700)?;
         if kind == SnapshotKind::View {
             return Ok(());
         }
+        // The work directory as well: a copy-up is made there and moved.
+        limit.map_or(Ok(()), |_| quota::begin(&home, draft.id))?;
         self.make_upper(&self.layout.upper(draft.id), draft.chain.first())?;
-        make_directory(&self.layout.work(draft.id), 0o700)
+        make_directory(&self.layout.work(draft.id), 0o700)?;
+        limit.map_or(Ok(()), |limit| quota::limit(&home, limit))
     }
 
     fn make_upper(&self, upper: &Path, parent: Option<&SnapshotId>) -> Result<()> {
@@ -262,6 +274,7 @@ impl Mechanism {
         if let Some(parent) = &options.late_parent {
             self.adopt_parent(&row, parent)?;
         }
+        self.lift_limit(&hold)?;
         if self.durability == Durability::Durable {
             flush(&self.layout.upper(row.id))?;
         }
@@ -300,13 +313,22 @@ impl Mechanism {
         )
     }
 
+    fn lift_limit(&self, home: &Path) -> Result<()> {
+        if self.limits {
+            quota::lift(home)
+        } else {
+            Ok(())
+        }
+    }
+
     /// Frees the name and deletes what is small.
     pub(crate) fn remove(&self, name: &SnapshotName) -> Result<()> {
         let row = self.catalog.get(name)?;
         let lock = guard::begin_remove(&self.catalog, &row, &self.layout.snapshot(row.id))?;
+        let lifted = self.lift_limit(&self.layout.snapshot(row.id));
         let removed = recovery::remove_now(&self.catalog, &self.layout.snapshots(), row.id);
         drop(lock);
-        removed
+        lifted.and(removed)
     }
 }
 

@@ -51,7 +51,7 @@ fn at(root: &Path, path: &[u8]) -> std::path::PathBuf {
     root.join(std::ffi::OsStr::from_bytes(path))
 }
 
-fn tree(root: &Path) -> BTreeMap<Vec<u8>, Found> {
+fn tree(root: &Path) -> Names {
     let all = paths(root).into_iter();
     all.map(|path| {
         let full = at(root, &path);
@@ -87,10 +87,13 @@ fn tree(root: &Path) -> BTreeMap<Vec<u8>, Found> {
     .collect()
 }
 
+/// A whole tree: its paths, without the root.
+type Names = BTreeMap<Vec<u8>, Found>;
+
 /// The names that differ, where `copies` leads each inode of the lower tree to its copy.
 fn changed(
-    lower: &BTreeMap<Vec<u8>, Found>,
-    upper: &BTreeMap<Vec<u8>, Found>,
+    lower: &Names,
+    upper: &Names,
     copies: &HashMap<Identity, Identity>,
 ) -> BTreeSet<Vec<u8>> {
     let all = lower.keys().chain(upper.keys());
@@ -110,7 +113,7 @@ fn changed(
 fn named(
     random: &mut Random,
     changed: &BTreeSet<Vec<u8>>,
-    (lower, upper): (&BTreeMap<Vec<u8>, Found>, &BTreeMap<Vec<u8>, Found>),
+    (lower, upper): (&Names, &Names),
 ) -> ChangedNames {
     let mut names = ChangedNames::new();
     let mut wholes: Vec<Vec<u8>> = Vec::new();
@@ -222,10 +225,10 @@ fn names_that_hold_the_changed_ones_give_the_bytes_of_whole_trees() {
             &options,
         )
         .unwrap();
-        let (below, copied) = (tree(&lower), tree(&upper));
+        let (below, fresh) = (tree(&lower), tree(&upper));
         let copies = below
             .iter()
-            .filter_map(|(path, found)| Some((found.identity, copied.get(path)?.identity)))
+            .filter_map(|(path, found)| Some((found.identity, fresh.get(path)?.identity)))
             .collect();
         let model = Some(lower.clone());
         let mut edits = Edits {
@@ -279,4 +282,112 @@ fn names_that_hold_the_changed_ones_give_the_bytes_of_whole_trees() {
     eprintln!("{looked} names looked at, where listing has {listed}");
     assert!(undecided * 2 < all / 3, "{undecided} of {}", all / 3);
     assert!(looked < listed);
+}
+
+/// A lower tree, and an upper one that is its copy.
+fn pair(fill: impl Fn(&Path)) -> (tempfile::TempDir, std::path::PathBuf, std::path::PathBuf) {
+    let scratch = scratch();
+    let (lower, upper) = (scratch.path().join("lower"), scratch.path().join("upper"));
+    fs_err::create_dir(&lower).unwrap();
+    fs_err::create_dir(&upper).unwrap();
+    fill(&lower);
+    let (below, above) = (directory(&lower), directory(&upper));
+    tree::copy(below.as_fd(), above.as_fd(), &CopyOptions::default()).unwrap();
+    (scratch, lower, upper)
+}
+
+fn names(paths: &[&str]) -> ChangedNames {
+    let mut names = ChangedNames::new();
+    for path in paths {
+        names.add(path.as_bytes()).unwrap();
+    }
+    names
+}
+
+/// The changed paths; none if whole trees are asked for.
+fn listed(lower: &Path, upper: &Path, names: &ChangedNames) -> Option<Vec<String>> {
+    match compare_named((lower, upper), names, &Counters::default(), 1).unwrap() {
+        Outcome::NeedsWholeTrees => None,
+        Outcome::Compared(found) => {
+            let changes = found.changes().into_iter();
+            Some(
+                changes
+                    .map(|change| String::from_utf8(change.path).unwrap())
+                    .collect(),
+            )
+        }
+    }
+}
+
+#[test]
+fn only_names_that_are_given_are_looked_at() {
+    let (_scratch, lower, upper) = pair(|root| {
+        for directory in 0..20 {
+            let path = root.join(format!("d{directory}/sub"));
+            fs_err::create_dir_all(&path).unwrap();
+            for file in 0..50 {
+                fs_err::write(path.join(format!("f{file}")), "1").unwrap();
+            }
+        }
+    });
+    fs_err::write(upper.join("d3/sub/f7"), "22").unwrap();
+    fs_err::write(upper.join("d4/sub/f8"), "nobody says so").unwrap();
+    let counters = Counters::default();
+    let given = names(&["d3/sub/f7", "d9", "neither/there"]);
+    let outcome = compare_named((&lower, &upper), &given, &counters, 1).unwrap();
+    let Outcome::Compared(found) = outcome else {
+        panic!("no file has several names");
+    };
+    let paths: Vec<_> = found
+        .changes()
+        .into_iter()
+        .map(|change| change.path)
+        .collect();
+    assert_eq!(paths, [&b"d3"[..], b"d3/sub", b"d3/sub/f7"]);
+    assert_eq!(counters.entries_walked(), 10); // five names, in two trees
+}
+
+#[test]
+fn a_link_group_known_in_part_asks_for_whole_trees() {
+    let (_scratch, lower, upper) = pair(|root| {
+        fs_err::write(root.join("a"), "1").unwrap();
+        fs_err::hard_link(root.join("a"), root.join("b")).unwrap();
+    });
+    let mut given = names(&["a"]);
+    assert_eq!(listed(&lower, &upper, &given), None);
+    add_links(&mut given, &lower, &upper);
+    assert_eq!(listed(&lower, &upper, &given), Some(Vec::new()));
+    // The other name joins in what is written.
+    fs_err::write(upper.join("a"), "2").unwrap();
+    let both = Some(vec!["a".into(), "b".into()]);
+    assert_eq!(listed(&lower, &upper, &given), both);
+}
+
+#[test]
+fn a_group_in_one_piece_less_is_told_by_what_survives() {
+    let (_scratch, lower, upper) = pair(|root| {
+        for directory in ["gone", "turned"] {
+            fs_err::create_dir_all(root.join(directory).join("deep")).unwrap();
+        }
+        fs_err::write(root.join("kept"), "1").unwrap();
+        fs_err::hard_link(root.join("kept"), root.join("gone/deep/one")).unwrap();
+        fs_err::hard_link(root.join("kept"), root.join("turned/deep/two")).unwrap();
+    });
+    fs_err::remove_dir_all(upper.join("gone")).unwrap();
+    fs_err::remove_dir_all(upper.join("turned")).unwrap();
+    fs_err::write(upper.join("turned"), "a file").unwrap();
+    let mut given = names(&["gone", "turned", "kept"]);
+    assert_eq!(listed(&lower, &upper, &given), None);
+    add_links(&mut given, &lower, &upper);
+    let two = Some(vec!["gone".into(), "turned".into()]);
+    assert_eq!(listed(&lower, &upper, &given), two);
+}
+
+#[test]
+fn a_reserved_name_passes_only_where_nobody_looks() {
+    let (_scratch, lower, upper) = pair(|root| fs_err::write(root.join(".wh.x"), "1").unwrap());
+    assert_eq!(listed(&lower, &upper, &names(&["a"])), Some(Vec::new()));
+    let given = names(&[".wh.x"]);
+    let refused = compare_named((&lower, &upper), &given, &Counters::default(), 1).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidInput);
 }

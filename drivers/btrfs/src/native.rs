@@ -95,7 +95,8 @@ fn replay(
         let sender = thread
             .spawn_scoped(scope, work)
             .map_err(cannot("start a thread"))?;
-        let replayed = drain(reader);
+        let replayed = drain(&reader);
+        drop(reader); // where reading failed, the sender must still end
         match sender.join() {
             Ok(sent) => Ok((sent, replayed)),
             Err(panic) => std::panic::resume_unwind(panic),
@@ -103,13 +104,13 @@ fn replay(
     })
 }
 
-fn drain(reader: PipeReader) -> Result<Replay, Replaying> {
+fn drain(reader: &PipeReader) -> Result<Replay, Replaying> {
     let mut buffer = vec![0; PIECE];
     let mut parser = Parser::default();
     let mut replay = Replay::default();
     let mut outcome = Ok(());
     loop {
-        match rustix::io::read(&reader, &mut *buffer) {
+        match rustix::io::read(reader, &mut *buffer) {
             Ok(0) => break,
             Ok(count) if outcome.is_ok() => {
                 outcome = parser.feed(&buffer[..count], |command| replay.apply(command));

@@ -251,11 +251,14 @@ fn edit(edits: &mut Edits<'_>, paths: &mut Vec<PathBuf>) {
     }
 }
 
+/// Makes the first tree.
+type Base<'a> = &'a dyn Fn(&mut Edits<'_>);
+
 /// Rounds of edits and snapshots; how many of them the names sufficed for, and all.
 fn rounds(
     file_system: &Btrfs,
     seed: u64,
-    (base, times, edits_each): (&dyn Fn(&mut Edits<'_>), usize, usize),
+    (base, times, edits_each): (Base<'_>, usize, usize),
 ) -> (usize, usize) {
     let mut random = Random(seed);
     let work = file_system.subvolume(&format!("work-{seed}"));
@@ -344,28 +347,22 @@ fn one_change_in_40_000_files_costs_what_changed() {
     };
     let work = file_system.subvolume("work");
     fill(&work, 200, 200);
-    let file = work.join("d77/f9");
-    let changes: [(&str, &dyn Fn()); 8] = [
+    let (file, gone) = (work.join("d77/f9"), work.join("d120"));
+    let linked = work.join("d50/linked");
+    let (new, moved) = (work.join("d3/new"), work.join("d5/new"));
+    let edits: [(&str, &dyn Fn()); 8] = [
         ("mode", &|| diff_support::chmod(&file, 0o600)),
         ("time", &|| set_mtime(&file, (5, 5))),
         ("content", &|| fs_err::write(&file, "other").unwrap()),
-        ("linked file", &|| {
-            diff_support::chmod(&work.join("d50/linked"), 0o640)
-        }),
+        ("linked file", &|| diff_support::chmod(&linked, 0o640)),
         ("removal", &|| fs_err::remove_file(&file).unwrap()),
-        ("new file", &|| {
-            fs_err::write(work.join("d3/new"), "n").unwrap()
-        }),
-        ("rename", &|| {
-            fs_err::rename(work.join("d3/new"), work.join("d5/new")).unwrap()
-        }),
-        ("directory", &|| {
-            fs_err::remove_dir_all(work.join("d120")).unwrap()
-        }),
+        ("new file", &|| fs_err::write(&new, "n").unwrap()),
+        ("rename", &|| fs_err::rename(&new, &moved).unwrap()),
+        ("directory", &|| fs_err::remove_dir_all(&gone).unwrap()),
     ];
     let mut lower = file_system.snapshot(&work, "s");
-    for (what, change) in changes {
-        change();
+    for (what, edit) in edits {
+        edit();
         let upper = file_system.snapshot(&work, &format!("s-{what}"));
         let counters = Counters::default();
         let found = native(&lower, &upper, &counters).unwrap().unwrap();

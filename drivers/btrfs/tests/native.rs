@@ -378,6 +378,46 @@ fn one_change_in_40_000_files_costs_what_changed() {
 }
 
 #[test]
+fn a_file_of_a_thousand_names_is_known_whole() {
+    let Some(file_system) = Btrfs::make() else {
+        return;
+    };
+    let work = file_system.subvolume("work");
+    let names: Vec<PathBuf> = (0..1000)
+        .map(|number| {
+            work.join(format!(
+                "d{}/a-name-that-takes-its-room-{number}",
+                number % 3
+            ))
+        })
+        .collect();
+    for directory in 0..3 {
+        fs_err::create_dir(work.join(format!("d{directory}"))).unwrap();
+    }
+    fs_err::write(&names[0], "content").unwrap();
+    for name in &names[1..] {
+        fs_err::hard_link(&names[0], name).unwrap();
+    }
+    let lower = file_system.snapshot(&work, "lower");
+    fs_err::remove_file(&names[500]).unwrap();
+    let upper = file_system.snapshot(&work, "upper");
+    assert!(
+        check(&lower, &upper, "one name less"),
+        "whole trees are asked for"
+    );
+    fs_err::write(&names[7], "other content").unwrap();
+    let last = file_system.snapshot(&work, "last");
+    assert!(
+        check(&upper, &last, "all changed"),
+        "whole trees are asked for"
+    );
+    let found = native(&upper, &last, &Counters::default())
+        .unwrap()
+        .unwrap();
+    assert_eq!(found.len(), 999 + 3);
+}
+
+#[test]
 fn without_privilege_or_btrfs_whole_trees_are_compared() {
     let scratch = scratch();
     let one = directory(scratch.path());

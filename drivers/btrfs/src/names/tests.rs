@@ -1,3 +1,5 @@
+//! Tests of the replay against a model of paths.
+
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeSet;

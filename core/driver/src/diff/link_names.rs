@@ -25,9 +25,13 @@ pub enum Tree {
 }
 
 impl ChangedNames {
-    /// Adds all names of each file that has several and is looked at under one of them, until
-    /// there is nothing to add. `names_of` gives the paths of an inode in one of the trees, from
-    /// its root; what it leaves out makes the comparison ask for whole trees, never wrong.
+    /// Adds all names of each file that has several and is looked at under one of them.
+    /// `names_of` gives the paths of an inode in one of the trees, from its root; what it leaves
+    /// out makes the comparison ask for whole trees, never wrong.
+    ///
+    /// Once is enough if these are all names that differ: a further name of a looked-at inode is
+    /// either among them, or unchanged, and then the inode of the other tree that has it is the
+    /// first one's copy, whose names are the same but for those that differ.
     ///
     /// # Errors
     /// What the kernel or `names_of` refuses.
@@ -37,23 +41,14 @@ impl ChangedNames {
         upper: BorrowedFd<'_>,
         names_of: &mut dyn FnMut(Tree, u64) -> Result<Vec<Vec<u8>>>,
     ) -> Result<()> {
-        let mut asked = HashSet::new();
-        loop {
-            let mut search = Search::new(lower, upper)?;
-            search.walk(self)?;
-            let mut more = false;
-            for (tree, inode) in search.linked {
-                if !asked.insert((tree, inode)) {
-                    continue;
-                }
-                for path in names_of(tree, inode)? {
-                    more |= self.add_link(&path)?;
-                }
-            }
-            if !more {
-                return Ok(());
+        let mut search = Search::new(lower, upper)?;
+        search.walk(self)?;
+        for (tree, inode) in search.linked {
+            for path in names_of(tree, inode)? {
+                self.add_link(&path)?;
             }
         }
+        Ok(())
     }
 }
 

@@ -41,15 +41,13 @@ impl ChangedNames {
     }
 
     /// Adds the name at `path` (components separated by `/`; empty for the root) and those of the
-    /// directories above it. True if any of them is new.
+    /// directories above it.
     ///
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) for a component that is empty, `.`, `..` or holds
     /// NUL.
-    pub fn add(&mut self, path: &[u8]) -> Result<bool> {
-        let before = self.nodes.len();
-        self.reach(path)?;
-        Ok(self.nodes.len() > before)
+    pub fn add(&mut self, path: &[u8]) -> Result<()> {
+        self.reach(path).map(drop)
     }
 
     /// Adds `path` and everything that either tree has below it: for a directory that was moved or
@@ -63,13 +61,14 @@ impl ChangedNames {
         Ok(())
     }
 
-    /// Adds one of the names of a file that has several. True if it is new.
+    /// Adds one of the names of a file that has several.
     ///
     /// # Errors
     /// As [`add`](Self::add).
-    pub(super) fn add_link(&mut self, path: &[u8]) -> Result<bool> {
-        let new = self.add(path)?;
-        Ok(self.linked.insert(path.to_vec()) || new)
+    pub(super) fn add_link(&mut self, path: &[u8]) -> Result<()> {
+        self.add(path)?;
+        self.linked.insert(path.to_vec());
+        Ok(())
     }
 
     /// Whether the name at `path` is looked at, where both trees have all directories above it.
@@ -161,10 +160,13 @@ mod tests {
     fn names_of_a_directory_come_in_order_and_once() {
         let mut names = ChangedNames::new();
         assert!(names.is_empty());
-        for (path, new) in [("b/x", true), ("a", true), ("b", false), ("b/x", false)] {
-            assert_eq!(names.add(path.as_bytes()).unwrap(), new, "{path}");
+        for path in ["b/x", "a", "b", "b/x"] {
+            names.add(path.as_bytes()).unwrap();
         }
         assert_eq!(names.len(), 3);
+        assert!(names.contains(b"b/x") && !names.contains(b"b/y") && !names.contains(b"c"));
+        names.add_whole(b"b").unwrap();
+        assert!(names.contains(b"b/y/z") && !names.contains(b"c"));
         let root: Vec<_> = names.below(0).map(|(name, _)| name.to_owned()).collect();
         assert_eq!(root, [c"a".to_owned(), c"b".to_owned()]);
     }

@@ -2,6 +2,7 @@
 
 use super::links;
 use super::marks::{Mark, Marks, UpperEntry};
+use super::names::ChangedNames;
 use super::node::{NONE, NameRef, Node, Share, State};
 use super::same::{Comparer, Side, Step};
 use super::walk::{Job, Pair, Shared, View, Walker};
@@ -30,6 +31,14 @@ pub enum Upper<'a> {
         /// Tells deletions in it.
         marks: &'a dyn Marks,
     },
+    /// A directory that holds the whole tree, which began as a copy of the lower one and differs
+    /// from it in these names at most.
+    Named {
+        /// The directory.
+        root: BorrowedFd<'a>,
+        /// The names that are looked at.
+        names: &'a ChangedNames,
+    },
 }
 
 impl std::fmt::Debug for Upper<'_> {
@@ -37,6 +46,11 @@ impl std::fmt::Debug for Upper<'_> {
         match self {
             Self::Whole(root) => f.debug_tuple("Whole").field(root).finish(),
             Self::Partial { root, .. } => f.debug_tuple("Partial").field(root).finish(),
+            Self::Named { root, names } => f
+                .debug_struct("Named")
+                .field("root", root)
+                .field("names", &names.len())
+                .finish(),
         }
     }
 }
@@ -48,7 +62,7 @@ pub struct CompareOptions<'a> {
     /// Threads that walk.
     pub threads: NonZeroUsize,
     /// Made when the upper tree was copied from the lower one, which has not changed since. Not
-    /// used for a partial upper tree.
+    /// used for an upper tree of which not all is walked.
     pub record: Option<&'a CopyRecord>,
 }
 
@@ -83,7 +97,8 @@ impl<'a> CompareOptions<'a> {
 pub enum Outcome {
     /// The difference.
     Compared(Comparison),
-    /// A partial upper directory does not tell: compare whole trees, as the union shows them.
+    /// What was looked at does not tell: compare whole trees (as the union shows them, if the upper
+    /// directory is one's).
     NeedsWholeTrees,
 }
 
@@ -113,15 +128,19 @@ pub fn compare(
 ) -> Result<Outcome> {
     let trail = Trail::root("diff");
     let blame = |(step, errno)| trail.error(step, c"", errno);
-    let (root, marks) = match upper {
-        Upper::Whole(root) => (root, None),
-        Upper::Partial { root, marks } => (root, Some(marks)),
+    let (root, marks, names) = match upper {
+        Upper::Whole(root) => (root, None, None),
+        Upper::Partial { root, marks } => (root, Some(marks), None),
+        Upper::Named { root, names } => (root, None, Some(names)),
     };
     let stat_upper = stat(root).map_err(blame)?;
     let stat_lower = lower.map(stat).transpose().map_err(blame)?;
     let view = match (marks, lower) {
         (_, None) => View::Alone,
-        (None, Some(_)) => View::Whole,
+        (None, Some(_)) => match names {
+            Some(names) if !names.is_whole(0) => View::Named(0),
+            _ => View::Whole,
+        },
         (Some(marks), Some(_)) => {
             let entry = UpperEntry {
                 directory: root,
@@ -144,7 +163,11 @@ pub fn compare(
     };
     let shared = Shared {
         marks,
-        record: options.record.filter(|_| marks.is_none()),
+        record: match upper {
+            Upper::Whole(_) => options.record,
+            _ => None,
+        },
+        names: names.filter(|_| lower.is_some()),
         devices: (stat_upper.st_dev, stat_lower.map_or(0, |stat| stat.st_dev)),
         folders: AtomicU32::new(1),
         undecided: AtomicBool::new(false),
@@ -168,10 +191,11 @@ pub fn compare(
     }
     // Workers come in the order of their threads, names count them in the order they began.
     walkers.sort_by_key(|walker| walker.number);
-    let mut seen = Vec::new();
+    let (mut seen, mut seen_upper) = (Vec::new(), Vec::new());
     let mut found = Vec::new();
     for walker in walkers {
         seen.extend(walker.seen);
+        seen_upper.extend(walker.seen_upper);
         found.push(walker.share);
     }
     let mut root_node = Node::new(EMPTY, State::Same, &stat_upper);
@@ -179,7 +203,11 @@ pub fn compare(
     let (mut nodes, mut rows) = assemble(root_node, &mut found, shared.folders.into_inner());
     let mut written: Vec<bool> = nodes.iter().map(|node| node.state != State::Same).collect();
     let surviving = links::resolve(&mut rows, &mut nodes, &mut written);
-    if marks.is_some() && !links::all_seen(&surviving, &seen) {
+    let counts = marks.is_some() || shared.names.is_some();
+    if counts && !links::all_seen(surviving, &seen) {
+        return Ok(Outcome::NeedsWholeTrees);
+    }
+    if !links::all_seen(seen_upper.iter().map(|(key, _)| *key), &seen_upper) {
         return Ok(Outcome::NeedsWholeTrees);
     }
     Ok(Outcome::Compared(Comparison {

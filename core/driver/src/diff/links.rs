@@ -44,17 +44,17 @@ pub(super) fn resolve(rows: &mut [LinkRow], nodes: &mut [Node], written: &mut [b
     surviving
 }
 
-/// Whether every name of each of these lower inodes was looked at; `seen` has an inode once for
+/// Whether every name of each of these inodes was looked at; `seen` has an inode once for
 /// each such name, with the number of its names.
-pub(super) fn all_seen(surviving: &[Key], seen: &[(Key, u32)]) -> bool {
+pub(super) fn all_seen(inodes: impl IntoIterator<Item = Key>, seen: &[(Key, u32)]) -> bool {
     let mut counts: HashMap<Key, (u32, u32)> = HashMap::new();
     for (key, links) in seen {
         let count = counts.entry(*key).or_insert((0, *links));
         count.0 += 1;
     }
-    surviving
-        .iter()
-        .all(|key| counts.get(key).is_none_or(|(names, links)| names >= links))
+    inodes
+        .into_iter()
+        .all(|key| counts.get(&key).is_none_or(|(names, links)| names >= links))
 }
 
 /// The node of a group's first name, for one of its further names.

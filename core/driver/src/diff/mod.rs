@@ -34,10 +34,33 @@
 //! change), the names that are not in U matter, and they are unknown unless the number of names
 //! looked at, hidden ones included, is the inode's link count. Else the answer is
 //! [`Outcome::NeedsWholeTrees`], and the driver compares whole trees as the union shows them.
+//!
+//! # Named trees
+//! Both trees are whole, the upper one U began as a copy of the lower one L, and every name that
+//! differs is in a tree of names. Only those are looked at, in both trees; a directory is listed
+//! only where the names below it are not known, or where just one tree has it. A name that is not
+//! looked at is in both trees, the same in all that counts, and in U the copy of the very inode
+//! that it is in L: that of L's inode `i` is called `copy(i)`. So it is no entry by itself, and a
+//! name too many costs a look. What is not looked at is not refused either: a name that begins
+//! with `.wh.` and did not change passes.
+//!
+//! *Link groups.* The answer is [`Outcome::NeedsWholeTrees`] unless every name was looked at of
+//! (a) each inode of U that has several names and of which one was looked at, and (b) each inode
+//! of L of which looked-at names survive unwritten. (Names of L below a directory that is gone
+//! count if they are among [`ChangedNames::add_links`].) Then the groups are exact. Take a group of U
+//! with a name that was not looked at. By (a) none of its names was, so it is `copy(i)` for one
+//! inode `i` of L, all of its names are the same, and it is not written for its own sake. It would
+//! be for the sake of the rule of split groups if a name of `i` survived unwritten in another
+//! group. That name was looked at, as it is not in `copy(i)`; but by (b) all names of `i` were then
+//! looked at, and the first one was not. Groups of which all names were looked at are known in U by
+//! (a), and what shares their inode of L by (b).
 
 mod compare;
+mod link_names;
 mod links;
 mod marks;
+mod named;
+mod names;
 mod node;
 mod same;
 mod walk;
@@ -45,5 +68,7 @@ mod write;
 mod xattrs;
 
 pub use compare::{CompareOptions, Comparison, Outcome, Upper, compare};
+pub use link_names::Tree;
 pub use marks::{Mark, Marks, UpperEntry};
+pub use names::ChangedNames;
 pub use write::Written;

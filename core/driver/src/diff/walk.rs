@@ -1,7 +1,8 @@
 //! The walk: two directories at a time, by several threads, each into a share of its own.
 
 use super::marks::{Mark, Marks, UpperEntry, look_up};
-use super::node::{LinkRow, NONE, NameRef, Node, Share, State};
+use super::names::ChangedNames;
+use super::node::{Key, LinkRow, NONE, NameRef, Node, Share, State};
 use super::same::{Comparer, Side, open};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tree::CopyRecord;
@@ -29,6 +30,9 @@ pub(super) enum View {
     Whole,
     /// What is in the upper directory, laid over the lower one.
     Merged,
+    /// What is in the upper directory; the lower tree has a directory there, and they can only
+    /// differ in the names of this node.
+    Named(u32),
 }
 
 /// A directory of both trees.
@@ -54,6 +58,8 @@ pub(super) struct Job {
 pub(super) struct Shared<'a> {
     pub(super) marks: Option<&'a dyn Marks>,
     pub(super) record: Option<&'a CopyRecord>,
+    /// All names that may differ, where they are known.
+    pub(super) names: Option<&'a ChangedNames>,
     /// Devices of the two roots: what else is mounted there is not in the record.
     pub(super) devices: (u64, u64),
     pub(super) folders: AtomicU32,
@@ -67,9 +73,11 @@ pub(super) struct Walker<'a> {
     /// Names looked at, in both trees.
     pub(super) walked: u64,
     /// Inodes of the lower tree with several names, as often as a name of theirs was looked at,
-    /// and how many names they have. Kept for a partial upper tree.
-    pub(super) seen: Vec<((u64, u64), u32)>,
-    shared: &'a Shared<'a>,
+    /// and how many names they have. Kept where not every name is looked at.
+    pub(super) seen: Vec<(Key, u32)>,
+    /// The same of the upper tree; kept where only some of its names are looked at.
+    pub(super) seen_upper: Vec<(Key, u32)>,
+    pub(super) shared: &'a Shared<'a>,
     pub(super) number: u16,
     comparer: Comparer,
     reader: DirectoryReader,
@@ -99,22 +107,10 @@ impl Worker<Job> for Walker<'_> {
         let pair = Arc::new(enter(&job)?);
         let start = self.share.nodes.len();
         self.whiteouts = false;
-        let mut upper = std::mem::take(&mut self.upper_names);
-        let mut lower = std::mem::take(&mut self.lower_names);
-        self.list(&mut upper, pair.upper.as_fd(), &pair.trail)?;
-        if job.view == View::Merged {
-            for name in upper.iter() {
-                self.merged(&pair, &name)?;
-            }
-        } else {
-            lower.clear();
-            if let Some(directory) = &pair.lower {
-                self.list(&mut lower, directory.as_fd(), &pair.trail)?;
-            }
-            self.side_by_side(&pair, &upper, &lower)?;
+        match job.view {
+            View::Named(node) => self.named(&pair, node)?,
+            view => self.listed(&pair, view)?,
         }
-        self.upper_names = upper;
-        self.lower_names = lower;
         if self.whiteouts {
             let arena = &self.share.arena;
             self.share.nodes[start..]
@@ -148,7 +144,7 @@ fn enter(job: &Job) -> Result<Pair> {
             .map_err(|errno| trail.error("open the directory", c"", errno))
     };
     let lower = match (&above.lower, job.view) {
-        (Some(lower), View::Whole | View::Merged) => Some(open(lower)?),
+        (Some(lower), View::Whole | View::Merged | View::Named(_)) => Some(open(lower)?),
         _ => None,
     };
     Ok(Pair {
@@ -164,6 +160,7 @@ impl<'a> Walker<'a> {
             share: Share::default(),
             walked: 0,
             seen: Vec::new(),
+            seen_upper: Vec::new(),
             shared,
             number,
             comparer: Comparer::default(),
@@ -173,6 +170,27 @@ impl<'a> Walker<'a> {
             jobs: Vec::new(),
             whiteouts: false,
         }
+    }
+
+    /// Lists the upper directory, and the lower one unless the upper lies over it.
+    fn listed(&mut self, pair: &Arc<Pair>, view: View) -> Result<()> {
+        let mut upper = std::mem::take(&mut self.upper_names);
+        let mut lower = std::mem::take(&mut self.lower_names);
+        self.list(&mut upper, pair.upper.as_fd(), &pair.trail)?;
+        if view == View::Merged {
+            for name in upper.iter() {
+                self.merged(pair, &name)?;
+            }
+        } else {
+            lower.clear();
+            if let Some(directory) = &pair.lower {
+                self.list(&mut lower, directory.as_fd(), &pair.trail)?;
+            }
+            self.side_by_side(pair, &upper, &lower)?;
+        }
+        self.upper_names = upper;
+        self.lower_names = lower;
+        Ok(())
     }
 
     fn list(&mut self, names: &mut Names, directory: BorrowedFd<'_>, trail: &Trail) -> Result<()> {
@@ -226,7 +244,7 @@ impl<'a> Walker<'a> {
         Ok(())
     }
 
-    fn added(&mut self, pair: &Arc<Pair>, name: &CStr, stat: &Stat) -> Result<()> {
+    pub(super) fn added(&mut self, pair: &Arc<Pair>, name: &CStr, stat: &Stat) -> Result<()> {
         let node = self.node(pair, name, State::Added, stat)?;
         self.share.nodes.push(node);
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
@@ -239,12 +257,27 @@ impl<'a> Walker<'a> {
 
     /// `name` is not in the upper tree; `file_type` is the lower one's, if known.
     fn lower_only(&mut self, pair: &Pair, name: &CStr, file_type: FileType) -> Result<()> {
-        let file_type = match (file_type, &pair.lower) {
-            (FileType::Unknown, Some(lower)) => {
-                FileType::from_raw_mode(stat(lower, name, &pair.trail)?.st_mode)
+        // Where names are counted, those that are gone count too.
+        let asks = file_type == FileType::Unknown
+            || (self.shared.names.is_some() && file_type != FileType::Directory);
+        let file_type = match &pair.lower {
+            Some(lower) if asks => {
+                let stat = stat(lower, name, &pair.trail)?;
+                if self.shared.names.is_some() {
+                    self.saw(&stat);
+                }
+                FileType::from_raw_mode(stat.st_mode)
             }
-            (known, _) => known,
+            _ => file_type,
         };
+        self.gone(pair, name, file_type)
+    }
+
+    /// The lower tree's `name`, which is a `file_type`, does not show.
+    pub(super) fn gone(&mut self, pair: &Pair, name: &CStr, file_type: FileType) -> Result<()> {
+        if file_type == FileType::Directory {
+            self.saw_links_below(pair, name)?;
+        }
         if file_type == FileType::Socket {
             return Ok(());
         }
@@ -285,7 +318,7 @@ impl<'a> Walker<'a> {
         &mut self,
         pair: &Arc<Pair>,
         name: &CStr,
-        (stat, source): (&Stat, (u64, u64)),
+        (stat, source): (&Stat, Key),
     ) -> Result<()> {
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
             let node = self.node(pair, name, State::Same, stat)?;
@@ -323,12 +356,12 @@ impl<'a> Walker<'a> {
             None => Ok(()),
             Some(stat) => {
                 self.saw(&stat);
-                self.lower_only(pair, name, FileType::from_raw_mode(stat.st_mode))
+                self.gone(pair, name, FileType::from_raw_mode(stat.st_mode))
             }
         }
     }
 
-    fn look_below(&mut self, pair: &Pair, name: &CStr) -> Result<Option<Stat>> {
+    pub(super) fn look_below(&mut self, pair: &Pair, name: &CStr) -> Result<Option<Stat>> {
         self.walked += 1;
         let Some(lower) = &pair.lower else {
             return Ok(None);
@@ -337,7 +370,7 @@ impl<'a> Walker<'a> {
     }
 
     /// Compares what both trees have of one name. `view` is that of a directory over a directory.
-    fn compare(
+    pub(super) fn compare(
         &mut self,
         pair: &Arc<Pair>,
         name: &CStr,
@@ -378,6 +411,9 @@ impl<'a> Walker<'a> {
                 self.saw(lower);
             }
             return Ok(());
+        }
+        if folder_below {
+            self.saw_links_below(pair, name)?;
         }
         self.saw(lower);
         let linked = upper.st_nlink > 1 || (!folder_below && lower.st_nlink > 1);
@@ -427,9 +463,10 @@ impl<'a> Walker<'a> {
     }
 
     /// Remembers that a name of the lower tree was looked at.
-    fn saw(&mut self, lower: &Stat) {
+    pub(super) fn saw(&mut self, lower: &Stat) {
+        let counts = self.shared.marks.is_some() || self.shared.names.is_some();
         let directory = FileType::from_raw_mode(lower.st_mode) == FileType::Directory;
-        if self.shared.marks.is_some() && lower.st_nlink > 1 && !directory {
+        if counts && lower.st_nlink > 1 && !directory {
             let inode = (lower.st_dev, lower.st_ino);
             self.seen.push((inode, lower.st_nlink as u32));
         }
@@ -453,6 +490,11 @@ impl<'a> Walker<'a> {
 
     /// Goes on below the directory that was just added.
     fn go_down(&mut self, pair: &Arc<Pair>, name: &CStr, view: View) {
+        if let (View::Named(node), Some(names)) = (view, self.shared.names)
+            && names.ends_at(node)
+        {
+            return;
+        }
         let folder = self.shared.folders.fetch_add(1, Memory::Relaxed);
         if let Some(node) = self.share.nodes.last_mut() {
             node.below = folder;
@@ -466,7 +508,8 @@ impl<'a> Walker<'a> {
     }
 
     /// Notes the inodes of the name that was just added.
-    fn link(&mut self, upper: &Stat, lower: Option<(u64, u64)>) {
+    fn link(&mut self, upper: &Stat, lower: Option<Key>) {
+        self.saw_upper(upper);
         if let Some(node) = self.share.nodes.last_mut() {
             node.link = self.share.links.len() as u32;
             self.share.links.push(LinkRow {

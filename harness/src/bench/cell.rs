@@ -3,7 +3,7 @@
 use crate::bench::bed::Bed;
 use crate::bench::plan::CellSpec;
 use crate::bench::report::Role;
-use crate::bench::subject::{DriverSubject, PlainSubject, Subject};
+use crate::bench::subject::{DriverSubject, Opening, PlainSubject, Subject};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 use strata_driver::{Availability, Host, OpenOptions, PrepareOptions, Registry, SnapshotName};
@@ -55,10 +55,12 @@ impl Cell {
         if let Availability::Unavailable(why) = factory.probe(making.host, &options.root) {
             bail!("{}; {}", why.missing, why.hint);
         }
-        let driver = factory
-            .open(&options, making.host)
-            .map_err(|error| anyhow::anyhow!("{error:?}"))?;
-        let subject = DriverSubject::new(driver, making.runtime.clone(), target);
+        let opening = Opening {
+            factory: factory.clone(),
+            options,
+            host: making.host.clone(),
+        };
+        let subject = DriverSubject::open(opening, making.runtime.clone(), target)?;
         let mount_types = mount_types(&subject)?;
         let twin = if role == Role::Twin { " (twin)" } else { "" };
         Ok(Self {

@@ -60,7 +60,7 @@ impl Workload for BuildChain {
         let name = |step: u32| format!("{chain}-{step}");
         let mut parent = run.subject.stage(BASE, &format!("{chain}-staged"))?;
         let mut random = Seed::default().generator("steps");
-        run.recorder.settle()?;
+        run.recorder.layers_begin()?;
         for step in 0..self.steps {
             let key = format!("{chain}-work");
             let content = random.bytes(SIZE);
@@ -72,6 +72,8 @@ impl Workload for BuildChain {
             run.time("commit", |subject| subject.commit(&key, &name(step)))?;
             parent = name(step);
         }
+        run.recorder
+            .layers_end(u64::from(self.steps) * SIZE as u64)?;
         let outcome = run.read_layer(&parent, Times::Natural)?;
         for step in (0..self.steps).rev() {
             run.subject.remove(&name(step))?;

@@ -40,10 +40,15 @@ pub(super) struct Cell {
 impl Cell {
     /// Opens the driver of `spec` on a fresh file system. An error is the reason to skip it.
     pub(super) fn open(making: &Making<'_>, spec: &CellSpec, role: Role) -> Result<Self> {
-        let factory = making
-            .registry
-            .get(&spec.driver)
-            .map_err(|error| anyhow::anyhow!("{error:?}"))?;
+        let Ok(factory) = making.registry.get(&spec.driver) else {
+            let known = making.registry.factories().iter();
+            let names: Vec<_> = known.map(|known| known.name().to_string()).collect();
+            bail!(
+                "this build has no driver `{}`; it has {}",
+                spec.driver,
+                names.join(", ")
+            );
+        };
         let number = making.ground.read_dir()?.count();
         let name = format!("cell-{number}");
         let bed = Bed::make(&spec.file_system, making.ground, &name)?;

@@ -7,9 +7,10 @@ pub mod json;
 pub mod markdown;
 pub mod table;
 
-/// A time in the unit that suits it.
+/// A time in the unit that suits it. A difference of two times may be negative.
 pub(crate) fn duration(ns: f64) -> String {
     match ns {
+        _ if ns < 0.0 => format!("-{}", duration(-ns)),
         _ if ns < 1e3 => format!("{ns:.0} ns"),
         _ if ns < 1e6 => format!("{} us", digits(ns / 1e3)),
         _ if ns < 1e9 => format!("{} ms", digits(ns / 1e6)),

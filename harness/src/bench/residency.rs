@@ -19,7 +19,7 @@ type Identity = (u64, u64);
 /// Bytes in the page cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Residency {
-    /// Of files that no container has for itself: those of the layers.
+    /// Of files that no single container has for itself: those of the layers.
     pub base: u64,
     /// Of each container's own files.
     pub containers: Vec<u64>,
@@ -39,19 +39,22 @@ impl Residency {
 
     /// From the bytes of each file on the file system, and of each container's files.
     fn of(on_bed: &BTreeMap<Identity, u64>, seen: &[BTreeMap<Identity, u64>]) -> Self {
-        let base = on_bed
-            .iter()
-            .filter(|(identity, _)| !seen.iter().any(|files| files.contains_key(*identity)));
-        let mut counted = BTreeSet::new();
-        let mut own = |files: &BTreeMap<Identity, u64>| -> u64 {
-            let new = files
-                .iter()
-                .filter(|(identity, _)| counted.insert(**identity));
-            new.map(|(_, bytes)| bytes).sum()
+        let mut seers: BTreeMap<&Identity, u32> = BTreeMap::new();
+        for identity in seen.iter().flat_map(BTreeMap::keys) {
+            *seers.entry(identity).or_default() += 1;
+        }
+        let is_own = |identity: &Identity| seers.get(identity) == Some(&1);
+        // What several containers see is theirs together, and so the base's.
+        let mut shared = on_bed.clone();
+        shared.extend(seen.iter().flatten());
+        shared.retain(|identity, _| !is_own(identity));
+        let own = |files: &BTreeMap<Identity, u64>| -> u64 {
+            let files = files.iter().filter(|(identity, _)| is_own(identity));
+            files.map(|(_, bytes)| bytes).sum()
         };
         Self {
-            base: base.map(|(_, bytes)| bytes).sum(),
-            containers: seen.iter().map(&mut own).collect(),
+            base: shared.values().sum(),
+            containers: seen.iter().map(own).collect(),
         }
     }
 }
@@ -169,15 +172,17 @@ mod tests {
         let through = [files(&[(8, 0)]), files(&[(9, 0)])];
         let shared = Residency::of(&base, &through);
         assert_eq!((shared.base, shared.total()), (100, 100));
-        assert!(shared.per_container() == 0.0);
+        assert_eq!(shared.containers, [0, 0]);
         // Copied: what a container has is no part of the base.
         let bed = files(&[(1, 0), (2, 100), (3, 100)]);
         let copied = Residency::of(&bed, &[files(&[(2, 100)]), files(&[(3, 100)])]);
         assert_eq!((copied.base, copied.total()), (0, 200));
-        assert!(copied.per_container() == 100.0);
-        // The same file in two containers counts once.
+        assert_eq!(copied.containers, [100, 100]);
+        // One file in two containers counts once, and is nobody's own.
         let same = Residency::of(&bed, &[files(&[(2, 100)]), files(&[(2, 100)])]);
-        assert_eq!(same.containers, [100, 0]);
+        assert_eq!((same.base, same.total()), (200, 200));
+        let alone = Residency::of(&files(&[]), &[files(&[(2, 100)]), files(&[(2, 100)])]);
+        assert_eq!((alone.base, alone.total()), (100, 100));
     }
 
     #[test]

@@ -94,12 +94,8 @@ fn entry(cell: &CellReport) -> String {
     let syncs = cell.syscalls.as_ref().map_or_else(String::new, |counts| {
         format!(", {} syncs", counts.sync_total())
     });
-    let more: String = details(summary)
-        .iter()
-        .map(|part| format!(", {part}"))
-        .collect();
-    format!(
-        "{}{ratio} {mark}{device}{syncs}{more}",
-        duration(summary.time_ns.median)
-    )
+    let time = duration(summary.time_ns.median);
+    let mut parts = vec![format!("{time}{ratio} {mark}{device}{syncs}")];
+    parts.extend(details(summary));
+    parts.join(", ")
 }

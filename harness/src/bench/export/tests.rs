@@ -160,6 +160,7 @@ fn json_has_the_version_and_every_sample() {
 fn units_suit_the_size() {
     assert_eq!(duration(1_500.0), "1.50 us");
     assert_eq!(duration(2.5e9), "2.50 s");
+    assert_eq!(duration(-533_277.0), "-533 us");
     assert_eq!(bytes(512.0), "512 B");
     assert_eq!(bytes(131_176.0 * 1024.0), "128 MiB");
     assert_eq!(digits(12.34), "12.3");

@@ -129,9 +129,9 @@ impl Workload for SqliteInLayer {
         let times = run.time("delete", |_| {
             self.change_many(self.transactions - 1, &database, &mut random)
         })?;
-        times
-            .iter()
-            .for_each(|time| run.recorder.latency("delete", *time));
+        for time in times {
+            run.recorder.latency("delete", time);
+        }
         close(database)?;
         // Its last connection writes the log back into the database and removes it.
         let times = run.time("wal", |_| {
@@ -140,9 +140,9 @@ impl Workload for SqliteInLayer {
             close(database)?;
             Ok(times)
         })?;
-        times
-            .iter()
-            .for_each(|time| run.recorder.latency("wal", *time));
+        for time in times {
+            run.recorder.latency("wal", time);
+        }
         if let Some(device) = run.recorder.device_bytes() {
             let changed = f64::from(self.transactions) * 2.0 * ROW as f64;
             run.recorder

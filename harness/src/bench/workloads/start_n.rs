@@ -13,6 +13,7 @@ use crate::seed::Seed;
 use anyhow::{Result, anyhow, ensure};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 const BASE: &str = "start-image";
@@ -111,7 +112,7 @@ impl StartN {
                     scope.spawn(move || self.start(subject, (key, number), list, intended))
                 })
                 .collect();
-            let ended: Vec<_> = starts.into_iter().map(|start| start.join()).collect();
+            let ended: Vec<_> = starts.into_iter().map(ScopedJoinHandle::join).collect();
             ended
                 .into_iter()
                 .map(|start| start.map_err(|_| anyhow!("a container's thread panicked"))?)

@@ -209,7 +209,9 @@ impl Runner {
         if !self.first_round(progress)? {
             return Ok(Stopped::Interrupted);
         }
-        let schedule = Schedule::new(self.plan.seed, self.cells.len(), self.rows.len());
+        let cold = (0..self.rows.len()).filter(|row| self.rows[*row].cache() != Cache::Warm);
+        let schedule =
+            Schedule::new(self.plan.seed, self.cells.len(), self.rows.len()).keep_together(cold);
         loop {
             for slot in schedule.block(self.blocks) {
                 if interrupt::interrupted() {

@@ -21,8 +21,9 @@ pub(super) struct BuildChain {
 
 impl BuildChain {
     pub(super) fn new(profile: Profile) -> Self {
-        // A copying driver copies the base once per step: 4 MiB eight times, or 64 MiB.
-        let (files, steps) = profile.pick((256, 8), (4_096, 64));
+        // A copying driver copies the base once per step: 2 MiB eight times tell it from one that
+        // shares, whose cost does not depend on the base; or 64 MiB 64 times.
+        let (files, steps) = profile.pick((128, 8), (4_096, 64));
         Self { files, steps }
     }
 }

@@ -131,6 +131,15 @@ impl Bed {
         Ok(sectors * 512)
     }
 
+    /// Bytes in use, statfs(2). Exact after [`Bed::drain`]: before it, what is allocated late
+    /// is not in it and what is freed late still is.
+    pub(crate) fn used_bytes(&self) -> Result<u64> {
+        let root = self.root.as_ref().expect("a made bed is mounted");
+        let found = rustix::fs::fstatvfs(root)
+            .with_context(|| format!("statfs of {}", self.point.display()))?;
+        Ok((found.f_blocks - found.f_bfree) * found.f_frsize)
+    }
+
     /// Gives freed blocks back to the loop file, so that a run does not fill its scratch space.
     pub(crate) fn trim(&self) -> Result<()> {
         Tool::new("fstrim").arg(&self.point).run().map(drop)
@@ -230,6 +239,11 @@ mod tests {
         bed.drain().unwrap();
         let written = bed.device_bytes().unwrap() - before;
         assert!((1 << 20..2 << 20).contains(&written), "{written}");
+        let used = bed.used_bytes().unwrap();
+        fs_err::remove_file(bed.path().join("file")).unwrap();
+        bed.drain().unwrap();
+        let freed = used - bed.used_bytes().unwrap();
+        assert!((1 << 20..2 << 20).contains(&freed), "{freed}");
         drop(bed);
         assert_eq!(fs_err::read_dir(place.path()).unwrap().count(), 0);
     }

@@ -3,7 +3,7 @@
 use crate::bench::bed::Bed;
 use crate::bench::plan::CellSpec;
 use crate::bench::report::Role;
-use crate::bench::subject::{DriverSubject, PlainSubject, Subject};
+use crate::bench::subject::{DriverSubject, Opening, PlainSubject, Subject};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 use strata_driver::{Availability, Host, OpenOptions, PrepareOptions, Registry, SnapshotName};
@@ -40,10 +40,15 @@ pub(super) struct Cell {
 impl Cell {
     /// Opens the driver of `spec` on a fresh file system. An error is the reason to skip it.
     pub(super) fn open(making: &Making<'_>, spec: &CellSpec, role: Role) -> Result<Self> {
-        let factory = making
-            .registry
-            .get(&spec.driver)
-            .map_err(|error| anyhow::anyhow!("{error:?}"))?;
+        let Ok(factory) = making.registry.get(&spec.driver) else {
+            let known = making.registry.factories().iter();
+            let names: Vec<_> = known.map(|known| known.name().to_string()).collect();
+            bail!(
+                "this build has no driver `{}`; it has {}",
+                spec.driver,
+                names.join(", ")
+            );
+        };
         let number = making.ground.read_dir()?.count();
         let name = format!("cell-{number}");
         let bed = Bed::make(&spec.file_system, making.ground, &name)?;
@@ -55,10 +60,12 @@ impl Cell {
         if let Availability::Unavailable(why) = factory.probe(making.host, &options.root) {
             bail!("{}; {}", why.missing, why.hint);
         }
-        let driver = factory
-            .open(&options, making.host)
-            .map_err(|error| anyhow::anyhow!("{error:?}"))?;
-        let subject = DriverSubject::new(driver, making.runtime.clone(), target);
+        let opening = Opening {
+            factory: factory.clone(),
+            options,
+            host: making.host.clone(),
+        };
+        let subject = DriverSubject::open(opening, making.runtime.clone(), target)?;
         let mount_types = mount_types(&subject)?;
         let twin = if role == Role::Twin { " (twin)" } else { "" };
         Ok(Self {

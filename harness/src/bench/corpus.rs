@@ -38,6 +38,8 @@ pub(crate) struct Corpora {
     pub description: String,
     /// Layers of the deep chain.
     pub depth: u32,
+    /// Bytes of all regular files in the tars.
+    pub content: u64,
     /// Decides generated contents.
     pub seed: u64,
 }
@@ -67,14 +69,16 @@ impl Corpora {
                 fs_err::remove_dir_all(&tree)?;
             }
         }
-        let mut bytes = 0;
+        let (mut bytes, mut content) = (0, 0);
         for tar in &tars {
             bytes += fs_err::metadata(tar)?.len();
+            content += content_of(tar)?;
         }
         Ok(Self {
             tars,
             description: format!("{source}, {} MB of tar", bytes / 1_000_000),
             depth: 0,
+            content,
             seed,
         })
     }
@@ -169,6 +173,22 @@ pub(crate) fn pack(directory: &Path, tar: &Path) -> Result<()> {
         .arg(".")
         .run()
         .map(drop)
+}
+
+/// Bytes of the regular files in `tar`; a second name of a file counts nothing.
+fn content_of(tar: &Path) -> Result<u64> {
+    let listed = Tool::new("tar")
+        .args(["--numeric-owner", "--quoting-style=escape", "-tvf"])
+        .arg(tar)
+        .run()?;
+    let files = listed.lines().filter(|line| line.starts_with('-'));
+    files
+        .map(|line| {
+            let size = line.split_whitespace().nth(2).unwrap_or_default();
+            size.parse::<u64>()
+                .with_context(|| format!("`{line}` of {} has no size", tar.display()))
+        })
+        .sum()
 }
 
 /// Extracts a changeset into `directory` with GNU tar, whiteouts obeyed: what drivers are held

@@ -1,8 +1,8 @@
 //! From samples to summaries, verdicts and the self-check. Pure: nothing is measured here.
 
 use crate::bench::report::{CellReport, Role, SelfCheck, Summary};
-use crate::bench::sample::{Counted, Sample};
-use crate::bench::stats::{Bootstrap, Interval, median, median_absolute_deviation};
+use crate::bench::sample::{Figure, Sample, Space};
+use crate::bench::stats::{Bootstrap, Interval, Quantiles, median, median_absolute_deviation};
 use crate::bench::verdict::{holm, verdict};
 use std::collections::BTreeMap;
 
@@ -88,19 +88,13 @@ fn summarise(samples: &[Sample], seed: u64) -> Option<Summary> {
     }
     let column = |pick: &dyn Fn(&Sample) -> f64| samples.iter().map(pick).collect::<Vec<_>>();
     let times = column(&|sample| sample.ns as f64);
-    let drains = column(&|sample| {
-        let counted = sample
-            .phases
-            .iter()
-            .filter(|phase| phase.counted == Counted::Yes);
-        counted.map(|phase| phase.drain_ns as f64).sum()
-    });
+    let drains = column(&|sample| sample.measured.drain_ns() as f64);
     let bytes: Option<Vec<f64>> = samples
         .iter()
         .map(|sample| sample.dev_write.map(|bytes| bytes as f64))
         .collect();
     let mut phases: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    for phase in samples.iter().flat_map(|sample| &sample.phases) {
+    for phase in samples.iter().flat_map(|sample| &sample.measured.phases) {
         phases
             .entry(phase.name.clone())
             .or_default()
@@ -119,7 +113,45 @@ fn summarise(samples: &[Sample], seed: u64) -> Option<Summary> {
             .into_iter()
             .filter_map(|(name, times)| Some((name, median(&times)?)))
             .collect(),
+        figures: figures(samples),
+        latencies_ns: latencies(samples),
+        space_amplification: space_amplification(samples),
     })
+}
+
+/// The median of each figure.
+fn figures(samples: &[Sample]) -> BTreeMap<String, Figure> {
+    let mut values: BTreeMap<&String, (Vec<f64>, Figure)> = BTreeMap::new();
+    for (name, figure) in samples.iter().flat_map(|sample| &sample.measured.figures) {
+        let known = values.entry(name).or_insert((Vec::new(), *figure));
+        known.0.push(figure.value);
+    }
+    let medians = values.into_iter().filter_map(|(name, (values, figure))| {
+        let value = median(&values)?;
+        Some((name.clone(), Figure { value, ..figure }))
+    });
+    medians.collect()
+}
+
+/// Operations of all samples together: the end of a distribution needs many.
+fn latencies(samples: &[Sample]) -> BTreeMap<String, Quantiles> {
+    let mut pooled: BTreeMap<&String, Vec<u64>> = BTreeMap::new();
+    for (name, times) in samples.iter().flat_map(|sample| &sample.measured.latencies) {
+        pooled.entry(name).or_default().extend(times);
+    }
+    let quantiles = pooled
+        .into_iter()
+        .filter_map(|(name, times)| Some((name.clone(), Quantiles::of(times)?)));
+    quantiles.collect()
+}
+
+fn space_amplification(samples: &[Sample]) -> Option<f64> {
+    let known = samples.iter().filter_map(|sample| sample.measured.space);
+    median(
+        &known
+            .filter_map(|space| Space::amplification(&space))
+            .collect::<Vec<_>>(),
+    )
 }
 
 /// Compares each twin with the cell that it copies.

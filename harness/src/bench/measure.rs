@@ -1,11 +1,12 @@
 //! Measuring one sample: phases with their wall time, their write-back and their device bytes.
 
 use crate::bench::bed::Bed;
-use crate::bench::sample::{Counted, PhaseSample, SyscallCounts};
+use crate::bench::sample::{Counted, Figure, Measured, PhaseSample, Space, SyscallCounts, Unit};
 use crate::bench::syscalls::SyscallCounter;
 use anyhow::Result;
 use std::borrow::Cow;
-use std::time::Instant;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// What happens between a phase and the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +62,8 @@ enum Mode<'a> {
 pub(crate) struct Recorder<'a> {
     bed: &'a Bed,
     mode: Mode<'a>,
-    phases: Vec<PhaseSample>,
+    measured: Measured,
+    used_before: Option<u64>,
 }
 
 impl<'a> Recorder<'a> {
@@ -85,12 +87,33 @@ impl<'a> Recorder<'a> {
         Self {
             bed,
             mode,
-            phases: Vec::new(),
+            measured: Measured::default(),
+            used_before: None,
         }
     }
 
     /// Runs `work` as `phase`; phases of one name are added up.
     pub(crate) fn time<T>(&mut self, phase: &Phase, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.take(phase, work, |_, elapsed| elapsed)
+    }
+
+    /// As [`Recorder::time`], for work that tells itself how long it took: what waits for a
+    /// schedule is not measured by the clock on the wall.
+    pub(crate) fn time_told<T>(
+        &mut self,
+        phase: &Phase,
+        work: impl FnOnce() -> Result<T>,
+        told: impl FnOnce(&T) -> Duration,
+    ) -> Result<T> {
+        self.take(phase, work, |value, _| told(value))
+    }
+
+    fn take<T>(
+        &mut self,
+        phase: &Phase,
+        work: impl FnOnce() -> Result<T>,
+        time: impl FnOnce(&T, Duration) -> Duration,
+    ) -> Result<T> {
         match &mut self.mode {
             Mode::Dry => work(),
             Mode::Counting(counter) => {
@@ -106,7 +129,7 @@ impl<'a> Recorder<'a> {
                 let before = self.bed.device_bytes()?;
                 let start = Instant::now();
                 let value = work()?;
-                let ns = start.elapsed().as_nanos() as u64;
+                let ns = time(&value, start.elapsed()).as_nanos() as u64;
                 let mut drain_ns = 0;
                 if phase.edge == Edge::Drained {
                     let start = Instant::now();
@@ -121,16 +144,14 @@ impl<'a> Recorder<'a> {
     }
 
     fn record(&mut self, phase: &Phase, [ns, drain_ns, bytes]: [u64; 3]) {
-        let known = self
-            .phases
-            .iter_mut()
-            .find(|known| known.name == phase.name);
+        let phases = &mut self.measured.phases;
+        let known = phases.iter_mut().find(|known| known.name == phase.name);
         if let Some(known) = known {
             known.ns += ns;
             known.drain_ns += drain_ns;
             known.device_bytes = known.device_bytes.map(|sum| sum + bytes);
         } else {
-            self.phases.push(PhaseSample {
+            phases.push(PhaseSample {
                 name: phase.name.clone().into_owned(),
                 ns,
                 drain_ns,
@@ -138,6 +159,59 @@ impl<'a> Recorder<'a> {
                 counted: phase.counted,
             });
         }
+    }
+
+    /// Adds a number to the sample.
+    pub(crate) fn figure(&mut self, name: &str, value: f64, unit: Unit) {
+        let figure = Figure { value, unit };
+        self.measured.figures.insert(name.to_owned(), figure);
+    }
+
+    /// Adds the time of one operation of the kind `name`.
+    pub(crate) fn latency(&mut self, name: &str, time: Duration) {
+        let ns = time.as_nanos() as u64;
+        self.measured
+            .latencies
+            .entry(name.to_owned())
+            .or_default()
+            .push(ns);
+    }
+
+    /// From here on, space that is taken belongs to the layers of the sample.
+    pub(crate) fn layers_begin(&mut self) -> Result<()> {
+        if matches!(self.mode, Mode::Timed) {
+            self.bed.drain()?;
+            self.used_before = Some(self.bed.used_bytes()?);
+        }
+        Ok(())
+    }
+
+    /// The layers are made, and hold `logical` bytes of content.
+    pub(crate) fn layers_end(&mut self, logical: u64) -> Result<()> {
+        if let Some(before) = self.used_before.take() {
+            self.bed.drain()?;
+            let used = self.bed.used_bytes()? as i64 - before as i64;
+            self.measured.space = Some(Space { used, logical });
+        }
+        Ok(())
+    }
+
+    /// Bytes that reached the device so far in the phases that count; none where it is not known.
+    pub(crate) fn device_bytes(&self) -> Option<u64> {
+        match self.mode {
+            Mode::Timed => self.measured.device_bytes(),
+            Mode::Counting(_) | Mode::Dry => None,
+        }
+    }
+
+    /// Where the cell's file system is mounted.
+    pub(crate) fn bed_path(&self) -> &'a Path {
+        self.bed.path()
+    }
+
+    /// Writes everything dirty to the device, in untimed repetitions too.
+    pub(crate) fn drain(&self) -> Result<()> {
+        self.bed.drain()
     }
 
     /// Begins the sample's phases with nothing dirty from what prepared it.
@@ -148,9 +222,9 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// The phases in order of first appearance.
-    pub(crate) fn phases(self) -> Vec<PhaseSample> {
-        self.phases
+    /// All that was measured.
+    pub(crate) fn measured(self) -> Measured {
+        self.measured
     }
 
     /// The counts, if any were made.

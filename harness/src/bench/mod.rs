@@ -25,6 +25,7 @@ mod outcome;
 mod plan;
 pub mod progress;
 mod report;
+mod residency;
 mod run;
 mod sample;
 mod scheduler;
@@ -42,7 +43,7 @@ pub use report::{
     BenchReport, CellReport, Role, RunFacts, SCHEMA, SelfCheck, Skipped, Stopped, Summary,
 };
 pub use run::run;
-pub use sample::{Counted, PhaseSample, Sample, SyscallCounts};
+pub use sample::{Counted, Figure, Measured, PhaseSample, Sample, Space, SyscallCounts, Unit};
 pub use unfit::Unfit;
 pub use workloads::{Cache, workload_names};
 

@@ -81,7 +81,7 @@ impl FromStr for CellSpec {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Profile {
-    /// Sizes that let ten blocks of five cells end within minutes on two cores.
+    /// Sizes that let ten blocks of seven cells end within minutes on two cores.
     #[default]
     Quick,
     /// The sizes of the literature.

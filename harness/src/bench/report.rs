@@ -1,9 +1,9 @@
-//! The data of a finished run, before it is shown in any form. Version `strata-bench/1`.
+//! The data of a finished run, before it is shown in any form. Version [`SCHEMA`].
 
 use crate::bench::environment::Environment;
 use crate::bench::plan::Profile;
-use crate::bench::sample::{Sample, SyscallCounts};
-use crate::bench::stats::{Interval, binomial_tail};
+use crate::bench::sample::{Figure, Sample, SyscallCounts};
+use crate::bench::stats::{Interval, Quantiles, binomial_tail};
 use crate::bench::verdict::Verdict;
 use crate::bench::workloads::Cache;
 use std::collections::BTreeMap;
@@ -11,8 +11,9 @@ use std::path::Path;
 use std::time::Duration;
 use strata_driver::Durability;
 
-/// Version of `results.json`; changes when a reader would have to.
-pub const SCHEMA: &str = "strata-bench/1";
+/// Version of `results.json`; changes when a reader would have to, or gains what it may want.
+/// What each version holds stands in `docs/performance.md`.
+pub const SCHEMA: &str = "strata-bench/2";
 
 /// A finished run.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -163,6 +164,12 @@ pub struct Summary {
     pub entries_walked: f64,
     /// Median nanoseconds per phase.
     pub phases_ns: BTreeMap<String, f64>,
+    /// Median of each further number.
+    pub figures: BTreeMap<String, Figure>,
+    /// Single operations of all samples together.
+    pub latencies_ns: BTreeMap<String, Quantiles>,
+    /// Median of bytes taken per byte of content put into layers.
+    pub space_amplification: Option<f64>,
 }
 
 /// The comparison of a cell with its twin: how often chance alone would have been reported.

@@ -12,7 +12,7 @@ use crate::bench::progress::{Progress, Step};
 use crate::bench::report::{
     BenchReport, CellReport, Role, RunFacts, SCHEMA, SelfCheck, Skipped, Stopped,
 };
-use crate::bench::sample::{Counted, Sample};
+use crate::bench::sample::Sample;
 use crate::bench::scheduler::{Schedule, Slot};
 use crate::bench::subject::bare_walk;
 use crate::bench::syscalls::{SyscallCounter, counter};
@@ -209,7 +209,9 @@ impl Runner {
         if !self.first_round(progress)? {
             return Ok(Stopped::Interrupted);
         }
-        let schedule = Schedule::new(self.plan.seed, self.cells.len(), self.rows.len());
+        let cold = (0..self.rows.len()).filter(|row| self.rows[*row].cache() != Cache::Warm);
+        let schedule =
+            Schedule::new(self.plan.seed, self.cells.len(), self.rows.len()).keep_together(cold);
         loop {
             for slot in schedule.block(self.blocks) {
                 if interrupt::interrupted() {
@@ -305,21 +307,20 @@ impl Runner {
         };
         let outcome = self.rows[slot.row].sample(&mut run);
         let dropped = run.dropped_caches;
-        let phases = recorder.phases();
+        let measured = recorder.measured();
         let entries_walked = cell.subject.entries_walked() - walked;
         let Some(digest) = self.after(slot, outcome, dropped)? else {
             return Ok(());
         };
-        let counted = || phases.iter().filter(|phase| phase.counted == Counted::Yes);
         self.reports[index].samples.push(Sample {
             block: self.blocks,
             order,
             t0_ns,
-            ns: counted().map(|phase| phase.ns).sum(),
-            dev_write: counted().map(|phase| phase.device_bytes).sum(),
+            ns: measured.ns(),
+            dev_write: measured.device_bytes(),
             entries_walked,
             digest,
-            phases,
+            measured,
         });
         Ok(())
     }

@@ -29,6 +29,81 @@ pub enum Counted {
     Aside,
 }
 
+/// What a [`Figure`] counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unit {
+    /// Things.
+    Count,
+    /// Bytes.
+    Bytes,
+    /// Nanoseconds.
+    Ns,
+    /// One quantity over another of its kind.
+    Ratio,
+}
+
+/// A number that a row gives besides its time.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct Figure {
+    /// The number.
+    pub value: f64,
+    /// What it counts.
+    pub unit: Unit,
+}
+
+/// The room that the layers made by a sample take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Space {
+    /// Bytes by which the used space of the cell's file system grew, statfs(2).
+    pub used: i64,
+    /// Bytes of content that were put into the layers, each counted once.
+    pub logical: u64,
+}
+
+impl Space {
+    /// Bytes taken per byte of content; none without content.
+    pub fn amplification(&self) -> Option<f64> {
+        (self.logical > 0).then(|| self.used as f64 / self.logical as f64)
+    }
+}
+
+/// What was measured in one run of a workload.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct Measured {
+    /// The phases in order of first appearance.
+    pub phases: Vec<PhaseSample>,
+    /// Further numbers, by name.
+    pub figures: BTreeMap<String, Figure>,
+    /// Nanoseconds of every single operation, by the kind of operation.
+    pub latencies: BTreeMap<String, Vec<u64>>,
+    /// What the layers take; none where the row makes none to keep.
+    pub space: Option<Space>,
+}
+
+impl Measured {
+    fn counted(&self) -> impl Iterator<Item = &PhaseSample> {
+        self.phases
+            .iter()
+            .filter(|phase| phase.counted == Counted::Yes)
+    }
+
+    /// Sum of the times of the phases that count.
+    pub fn ns(&self) -> u64 {
+        self.counted().map(|phase| phase.ns).sum()
+    }
+
+    /// Sum of the write-back times of the phases that count.
+    pub fn drain_ns(&self) -> u64 {
+        self.counted().map(|phase| phase.drain_ns).sum()
+    }
+
+    /// Sum of the device bytes of the phases that count, their write-back included.
+    pub fn device_bytes(&self) -> Option<u64> {
+        self.counted().map(|phase| phase.device_bytes).sum()
+    }
+}
+
 /// One sample.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Sample {
@@ -42,8 +117,9 @@ pub struct Sample {
     pub ns: u64,
     /// Sum of the device bytes of the phases that count, their drains included.
     pub dev_write: Option<u64>,
-    /// The phases in order of first appearance.
-    pub phases: Vec<PhaseSample>,
+    /// Everything measured, the phases first.
+    #[serde(flatten)]
+    pub measured: Measured,
     /// Directory entries that the driver looked at.
     pub entries_walked: u64,
     /// Digest of the tree or stream that came out.

@@ -39,6 +39,39 @@ pub fn median(values: &[f64]) -> Option<f64> {
     }
 }
 
+/// The middle and the end of a distribution of single operations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Quantiles {
+    /// Operations.
+    pub count: u64,
+    /// Half of them took no longer.
+    pub p50: u64,
+    /// Of a hundred, ninety-nine took no longer.
+    pub p99: u64,
+    /// The longest.
+    pub max: u64,
+}
+
+impl Quantiles {
+    /// Of `values`, in any order; `None` of nothing.
+    pub fn of(mut values: Vec<u64>) -> Option<Self> {
+        values.sort_unstable();
+        Some(Self {
+            count: values.len() as u64,
+            p50: nearest_rank(&values, 50)?,
+            p99: nearest_rank(&values, 99)?,
+            max: *values.last()?,
+        })
+    }
+}
+
+/// The smallest of the `sorted` values that `percent` per cent of them do not exceed: always one
+/// that was measured, never one between two.
+fn nearest_rank(sorted: &[u64], percent: usize) -> Option<u64> {
+    let rank = (sorted.len() * percent).div_ceil(100);
+    sorted.get(rank.saturating_sub(1)).copied()
+}
+
 /// Median absolute deviation from the median; `None` of nothing.
 pub fn median_absolute_deviation(values: &[f64]) -> Option<f64> {
     let centre = median(values)?;
@@ -132,6 +165,19 @@ mod tests {
         assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
         assert_eq!(median_absolute_deviation(&[1.0, 2.0, 9.0]), Some(1.0));
+    }
+
+    #[test]
+    fn quantiles_are_values_that_were_measured() {
+        assert_eq!(Quantiles::of(Vec::new()), None);
+        let of = |values: Vec<u64>| {
+            let found = Quantiles::of(values).unwrap();
+            [found.count, found.p50, found.p99, found.max]
+        };
+        assert_eq!(of(vec![7]), [1, 7, 7, 7]);
+        assert_eq!(of(vec![4, 1, 3, 2]), [4, 2, 4, 4]);
+        assert_eq!(of((1..=100).rev().collect()), [100, 50, 99, 100]);
+        assert_eq!(of((1..=1000).collect()), [1000, 500, 990, 1000]);
     }
 
     #[test]

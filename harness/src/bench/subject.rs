@@ -6,19 +6,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use strata_driver::mount::{Mounted, mount};
 use strata_driver::{
-    ApplyOptions, ChangesetSource, CommitOptions, DiffOptions, PrepareOptions, SnapshotName,
-    StorageDriver,
+    ApplyOptions, ChangesetSource, CommitOptions, DiffOptions, DriverFactory, Host, OpenOptions,
+    PrepareOptions, SnapshotName, StorageDriver,
 };
 use tokio::io::AsyncReadExt as _;
 
 /// The operations that workloads are made of, on a driver or on plain directories.
 ///
 /// A key or name is free text; a name once removed can be used again.
-pub(crate) trait Subject: std::fmt::Debug {
+pub(crate) trait Subject: std::fmt::Debug + Sync {
     /// Starts a writable tree on `parent` or on nothing.
     fn prepare(&self, key: &str, parent: Option<&str>) -> Result<()>;
-    /// Makes the tree visible.
+    /// Makes the tree visible, one at a time.
     fn mount(&self, key: &str) -> Result<Live>;
+    /// Makes the tree visible at the place `number`, beside those at other places.
+    fn mount_at(&self, key: &str, number: u32) -> Result<Live>;
+    /// The same kind of subject with a store of its own called `name` on the same file system,
+    /// opened anew. Not timed.
+    fn neighbour(&self, name: &str) -> Result<Box<dyn Subject>>;
     /// Freezes it.
     fn commit(&self, key: &str, name: &str) -> Result<()>;
     /// Deletes it.
@@ -117,26 +122,58 @@ impl Drop for BindMount {
     }
 }
 
+/// The directory of place `number` beside `target`, made if it is missing.
+fn place(target: &Path, number: u32) -> Result<PathBuf> {
+    let mut name = target.file_name().unwrap_or_default().to_owned();
+    name.push(format!("-{number}"));
+    let place = target.with_file_name(name);
+    fs_err::create_dir_all(&place)?;
+    Ok(place)
+}
+
+/// How a driver is opened.
+#[derive(Clone, Debug)]
+pub(crate) struct Opening {
+    /// What opens it.
+    pub factory: Arc<dyn DriverFactory>,
+    /// What it is opened with.
+    pub options: OpenOptions,
+    /// The host.
+    pub host: Host,
+}
+
 /// A driver as a subject. Calls block on `runtime`, from outside it.
 #[derive(Debug)]
 pub(crate) struct DriverSubject {
     driver: Arc<dyn StorageDriver>,
+    opening: Opening,
     runtime: tokio::runtime::Handle,
     target: PathBuf,
 }
 
 impl DriverSubject {
-    /// A subject that mounts on the existing directory `target`, one tree at a time.
-    pub(crate) fn new(
-        driver: Arc<dyn StorageDriver>,
+    /// Opens a driver that mounts on the existing directory `target`.
+    pub(crate) fn open(
+        opening: Opening,
         runtime: tokio::runtime::Handle,
         target: PathBuf,
-    ) -> Self {
-        Self {
+    ) -> Result<Self> {
+        let driver = opening
+            .factory
+            .open(&opening.options, &opening.host)
+            .map_err(|error| anyhow::anyhow!("{error:?}"))?;
+        Ok(Self {
             driver,
+            opening,
             runtime,
             target,
-        }
+        })
+    }
+
+    fn mount_on(&self, key: &str, target: &Path) -> Result<Live> {
+        let plan = self.wait(self.driver.mounts(&name(key)?))?;
+        let mounted = mount(&plan, target).map_err(|error| anyhow::anyhow!("{error:?}"))?;
+        Ok(Live::Mounted(mounted))
     }
 
     /// The driver itself.
@@ -180,9 +217,18 @@ impl Subject for DriverSubject {
     }
 
     fn mount(&self, key: &str) -> Result<Live> {
-        let plan = self.wait(self.driver.mounts(&name(key)?))?;
-        let mounted = mount(&plan, &self.target).map_err(|error| anyhow::anyhow!("{error:?}"))?;
-        Ok(Live::Mounted(mounted))
+        self.mount_on(key, &self.target)
+    }
+
+    fn mount_at(&self, key: &str, number: u32) -> Result<Live> {
+        self.mount_on(key, &place(&self.target, number)?)
+    }
+
+    fn neighbour(&self, name: &str) -> Result<Box<dyn Subject>> {
+        let mut opening = self.opening.clone();
+        opening.options.root = opening.options.root.with_file_name(name);
+        let subject = Self::open(opening, self.runtime.clone(), self.target.clone())?;
+        Ok(Box::new(subject))
     }
 
     fn commit(&self, key: &str, as_name: &str) -> Result<()> {
@@ -298,6 +344,17 @@ impl Subject for PlainSubject {
 
     fn mount(&self, key: &str) -> Result<Live> {
         Ok(Live::Bind(BindMount::new(&self.tree(key), &self.target)?))
+    }
+
+    fn mount_at(&self, key: &str, number: u32) -> Result<Live> {
+        let place = place(&self.target, number)?;
+        Ok(Live::Bind(BindMount::new(&self.tree(key), &place)?))
+    }
+
+    fn neighbour(&self, name: &str) -> Result<Box<dyn Subject>> {
+        let trees = self.trees.with_file_name(name);
+        fs_err::create_dir_all(&trees)?;
+        Ok(Box::new(Self::new(trees, self.target.clone())))
     }
 
     fn commit(&self, key: &str, name: &str) -> Result<()> {

@@ -2,6 +2,7 @@
 
 mod apply;
 mod build_chain;
+mod cache_share;
 mod copyup_append;
 mod copyup_meta;
 mod diff_small_on_big;
@@ -9,7 +10,11 @@ mod fork_empty;
 mod lookup_depth;
 mod mixed;
 mod mount_depth;
+mod n_resident;
 mod remove_chain;
+mod rename_dir;
+mod sqlite_in_layer;
+mod start_n;
 mod umount_dirty;
 mod user;
 
@@ -187,11 +192,16 @@ fn suite(profile: Profile, depth: u32) -> Vec<Box<dyn Workload>> {
         Box::new(lookup_depth::LookupDepth::new(depth, Cache::DentryCold)),
         Box::new(copyup_append::CopyupAppend::new(profile)),
         Box::new(copyup_meta::CopyupMeta::new(profile)),
+        Box::new(rename_dir::RenameDir::new(profile)),
         Box::new(umount_dirty::UmountDirty::new(profile)),
         Box::new(diff_small_on_big::DiffSmallOnBig),
         Box::new(remove_chain::RemoveChain::new(profile)),
+        Box::new(n_resident::NResident::new(profile)),
         Box::new(build_chain::BuildChain::new(profile)),
         Box::new(mixed::Mixed::new(profile)),
+        Box::new(sqlite_in_layer::SqliteInLayer::new(profile)),
+        Box::new(start_n::StartN::new(profile)),
+        Box::new(cache_share::CacheShare::new(profile)),
         Box::new(apply::Apply),
     ]
 }
@@ -202,4 +212,38 @@ pub fn workload_names() -> Vec<String> {
     let mut names: Vec<String> = rows.iter().map(|row| row.name().to_owned()).collect();
     names.dedup();
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_suite_has_every_row_of_the_table_once_and_takes_no_other_name() {
+        let names = workload_names();
+        for wanted in [
+            "fork-empty",
+            "mount-depth",
+            "lookup-depth",
+            "copyup-append",
+            "copyup-meta",
+            "rename-dir",
+            "umount-dirty",
+            "diff-small-on-big",
+            "remove-chain",
+            "n-resident",
+            "build-chain",
+            "mixed-16",
+            "sqlite-in-layer",
+            "start-N",
+            "cache-share",
+            "apply",
+        ] {
+            let found = names.iter().filter(|name| *name == wanted).count();
+            assert_eq!(found, 1, "{wanted}");
+        }
+        assert_eq!(names.len(), 16);
+        let refused = rows(&["no-such".to_owned()], Profile::Quick, 1, &[]).unwrap_err();
+        assert!(refused.to_string().contains("cache-share"), "{refused}");
+    }
 }

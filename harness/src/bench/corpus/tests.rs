@@ -40,6 +40,7 @@ fn packed_and_extracted_tree_is_the_same_and_compressed_tars_are_read() {
     let (tree, copy) = (scratch.path().join("tree"), scratch.path().join("copy"));
     fs_err::create_dir_all(tree.join("d/e")).unwrap();
     fs_err::write(tree.join("d/file"), "content").unwrap();
+    fs_err::hard_link(tree.join("d/file"), tree.join("d/same")).unwrap();
     let tar = scratch.path().join("tree.tar");
     pack(&tree, &tar).unwrap();
     let packed = fs_err::read(&tar).unwrap();
@@ -51,6 +52,7 @@ fn packed_and_extracted_tree_is_the_same_and_compressed_tars_are_read() {
     };
     let corpora = Corpora::make(&source, scratch.path(), 1).unwrap();
     assert_eq!(fs_err::read(&corpora.tars[0]).unwrap(), packed);
+    assert_eq!(corpora.content, 7);
     fs_err::create_dir(&copy).unwrap();
     extract(&corpora.tars[0], &copy).unwrap();
     let expected = Outcome::of_tree(&tree, Times::Set).unwrap();

@@ -1,7 +1,7 @@
 //! `summary.md`: at most forty lines, for a comment.
 
 use super::table::{class_lines, environment_line, self_check_line};
-use super::{bytes, digits, duration};
+use super::{bytes, details, digits, duration};
 use crate::bench::report::{BenchReport, CellReport};
 
 /// Most lines of the summary.
@@ -14,7 +14,7 @@ pub fn render(report: &BenchReport) -> String {
         "# Storage drivers side by side".to_owned(),
         String::new(),
         format!("{} blocks, seed {}, {}.", report.run.blocks, report.run.seed, report.run.stopped.as_str()),
-        "Median, ratio to a plain directory on ext4, device bytes, syncs; `+` slower, `-` faster, `=` equivalent, `?` inconclusive.".to_owned(),
+        "Median, ratio to a plain directory on ext4, device bytes, syncs, further figures (`space`: bytes taken per byte of content put into layers); `+` slower, `-` faster, `=` equivalent, `?` inconclusive.".to_owned(),
         String::new(),
         format!("| workload | control | {} |", columns.join(" | ")),
         format!("|---|---|{}", "---|".repeat(columns.len())),
@@ -94,8 +94,8 @@ fn entry(cell: &CellReport) -> String {
     let syncs = cell.syscalls.as_ref().map_or_else(String::new, |counts| {
         format!(", {} syncs", counts.sync_total())
     });
-    format!(
-        "{}{ratio} {mark}{device}{syncs}",
-        duration(summary.time_ns.median)
-    )
+    let time = duration(summary.time_ns.median);
+    let mut parts = vec![format!("{time}{ratio} {mark}{device}{syncs}")];
+    parts.extend(details(summary));
+    parts.join(", ")
 }

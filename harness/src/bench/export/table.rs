@@ -1,6 +1,6 @@
 //! The final table on the terminal.
 
-use super::{bytes, digits, duration};
+use super::{bytes, details, digits, duration};
 use crate::bench::report::{BenchReport, CellReport, Role};
 use std::fmt::{self, Write};
 
@@ -41,7 +41,7 @@ fn write_report(out: &mut String, report: &BenchReport) -> fmt::Result {
         )?;
         writeln!(
             out,
-            "  {:width$}  {:>10} {:>9}   {:<24} {:<14} {:>10} {:>9} {:>6}",
+            "  {:width$}  {:>10} {:>9}   {:<24} {:<14} {:>10} {:>9} {:>6}{}",
             "cell",
             "median",
             "+-mad",
@@ -49,13 +49,24 @@ fn write_report(out: &mut String, report: &BenchReport) -> fmt::Result {
             "verdict",
             "device",
             "syscalls",
-            "syncs"
+            "syncs",
+            if cells.iter().any(|cell| has_more(cell)) {
+                "  more"
+            } else {
+                ""
+            }
         )?;
         for cell in cells {
             write_cell(out, cell, width)?;
         }
     }
     write_foot(out, report)
+}
+
+fn has_more(cell: &CellReport) -> bool {
+    cell.summary
+        .as_ref()
+        .is_some_and(|summary| !details(summary).is_empty())
 }
 
 fn write_cell(out: &mut String, cell: &CellReport, width: usize) -> fmt::Result {
@@ -81,9 +92,13 @@ fn write_cell(out: &mut String, cell: &CellReport, width: usize) -> fmt::Result 
         Some(counts) => (counts.all.to_string(), counts.sync_total().to_string()),
         None => ("n/c".to_owned(), "n/c".to_owned()),
     };
+    let more = match details(summary) {
+        parts if parts.is_empty() => String::new(),
+        parts => format!("  {}", parts.join(", ")),
+    };
     writeln!(
         out,
-        "{:>10} {:>9}   {ratio:<24} {verdict:<14} {:>10} {calls:>9} {syncs:>6}",
+        "{:>10} {:>9}   {ratio:<24} {verdict:<14} {:>10} {calls:>9} {syncs:>6}{more}",
         duration(summary.time_ns.median),
         duration(summary.mad_ns),
         summary.dev_write.map_or_else(|| "n/a".to_owned(), bytes),

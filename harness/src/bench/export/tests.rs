@@ -6,7 +6,7 @@ use crate::bench::plan::Profile;
 use crate::bench::report::{
     BenchReport, CellReport, Role, RunFacts, SCHEMA, SelfCheck, Skipped, Stopped,
 };
-use crate::bench::sample::{Sample, SyscallCounts};
+use crate::bench::sample::{Figure, Measured, Sample, Space, SyscallCounts, Unit};
 use crate::bench::workloads::Cache;
 use std::collections::BTreeMap;
 use strata_driver::Durability;
@@ -18,7 +18,21 @@ fn cell(workload: &str, name: &str, ns: u64) -> CellReport {
         t0_ns: 1,
         ns: ns + u64::from(block % 3),
         dev_write: Some(8192),
-        phases: Vec::new(),
+        measured: Measured {
+            phases: Vec::new(),
+            figures: BTreeMap::from([(
+                "exdev".into(),
+                Figure {
+                    value: 1.0,
+                    unit: Unit::Count,
+                },
+            )]),
+            latencies: BTreeMap::from([("txn".into(), vec![2_000_000, 5_000_000])]),
+            space: Some(Space {
+                used: 3 << 20,
+                logical: 2 << 20,
+            }),
+        },
         entries_walked: 0,
         digest: "d".into(),
     });
@@ -97,6 +111,7 @@ fn table_shows_times_verdicts_counts_and_hides_the_speed_of_what_is_wrong() {
         "three:btrfs",
         "repeat: strata bench --seed 42",
         "durability: durable",
+        "space 1.50x, exdev 1, txn p50 2.00 ms p99 5.00 ms of 20",
     ] {
         assert!(text.contains(wanted), "{wanted} is missing in\n{text}");
     }
@@ -117,16 +132,27 @@ fn summary_stays_within_forty_lines_and_names_what_is_wrong() {
         text.contains("| work-3 | 1.00 ms | 3.00 ms 3.00x +"),
         "{text}"
     );
+    assert!(text.contains("2 syncs, space 1.50x, exdev 1, txn p50"));
 }
 
 #[test]
 fn json_has_the_version_and_every_sample() {
     let value: serde_json::Value =
         serde_json::from_str(&json::render(&report(1)).unwrap()).unwrap();
-    assert_eq!(value["schema"], "strata-bench/1");
+    assert_eq!(value["schema"], "strata-bench/2");
     assert_eq!(value["cells"][1]["samples"].as_array().unwrap().len(), 10);
     assert_eq!(value["cells"][1]["syscalls"]["syncs"]["fsync"], 2);
     assert_eq!(value["cells"][1]["durability"], "durable");
+    let sample = &value["cells"][1]["samples"][0];
+    assert!(sample["phases"].is_array());
+    assert_eq!(sample["figures"]["exdev"]["unit"], "count");
+    assert_eq!(sample["latencies"]["txn"][1], 5_000_000);
+    assert_eq!(sample["space"]["logical"], 2 << 20);
+    assert_eq!(value["cells"][1]["summary"]["space_amplification"], 1.5);
+    assert_eq!(
+        value["cells"][1]["summary"]["latencies_ns"]["txn"]["count"],
+        20
+    );
     assert!(value["cells"][2]["summary"].is_null());
 }
 
@@ -134,6 +160,7 @@ fn json_has_the_version_and_every_sample() {
 fn units_suit_the_size() {
     assert_eq!(duration(1_500.0), "1.50 us");
     assert_eq!(duration(2.5e9), "2.50 s");
+    assert_eq!(duration(-533_277.0), "-533 us");
     assert_eq!(bytes(512.0), "512 B");
     assert_eq!(bytes(131_176.0 * 1024.0), "128 MiB");
     assert_eq!(digits(12.34), "12.3");

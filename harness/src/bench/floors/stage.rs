@@ -5,7 +5,7 @@ use crate::bench::bed::Bed;
 use crate::bench::corpus::Corpora;
 use crate::bench::ground::Ground;
 use crate::bench::plan::BenchPlan;
-use crate::bench::subject::DriverSubject;
+use crate::bench::subject::{DriverSubject, Opening};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use strata_driver::{Durability, Host, OpenOptions, Registry};
@@ -79,15 +79,15 @@ impl<'a> Stage<'a> {
         fs_err::create_dir(&target)?;
         let root = bed.path().join(format!("root-{number}"));
         let options = OpenOptions::new(root).with_durability(durability);
-        let opened = self
+        let factory = self
             .registry
             .get(name)
-            .and_then(|factory| factory.open(&options, &self.host))
             .map_err(|error| anyhow::anyhow!("{error:?}"))?;
-        Ok(DriverSubject::new(
-            opened,
-            self.runtime.handle().clone(),
-            target,
-        ))
+        let opening = Opening {
+            factory: factory.clone(),
+            options,
+            host: self.host.clone(),
+        };
+        DriverSubject::open(opening, self.runtime.handle().clone(), target)
     }
 }

@@ -2,10 +2,16 @@
 
 use super::judge;
 use crate::bench::report::{CellReport, Role};
-use crate::bench::sample::{PhaseSample, Sample};
+use crate::bench::sample::{Figure, Measured, PhaseSample, Sample, Space, Unit};
 use crate::bench::verdict::Verdict;
 use crate::bench::workloads::Cache;
 use crate::seed::Seed;
+use std::collections::BTreeMap;
+
+fn figure(value: f64) -> Figure {
+    let unit = Unit::Count;
+    Figure { value, unit }
+}
 
 fn cell(name: &str, role: Role, times: impl Fn(u32) -> f64) -> CellReport {
     let samples = (0..10)
@@ -15,12 +21,20 @@ fn cell(name: &str, role: Role, times: impl Fn(u32) -> f64) -> CellReport {
             t0_ns: 0,
             ns: times(block) as u64,
             dev_write: Some(4096),
-            phases: vec![PhaseSample {
-                name: "work".into(),
-                ns: times(block) as u64,
-                drain_ns: 5,
-                ..PhaseSample::default()
-            }],
+            measured: Measured {
+                phases: vec![PhaseSample {
+                    name: "work".into(),
+                    ns: times(block) as u64,
+                    drain_ns: 5,
+                    ..PhaseSample::default()
+                }],
+                figures: BTreeMap::from([("odd".into(), figure(f64::from(block)))]),
+                latencies: BTreeMap::from([("op".into(), vec![1, 1_000 + u64::from(block)])]),
+                space: Some(Space {
+                    used: 300,
+                    logical: 200,
+                }),
+            },
             entries_walked: 3,
             digest: String::new(),
         })
@@ -28,13 +42,13 @@ fn cell(name: &str, role: Role, times: impl Fn(u32) -> f64) -> CellReport {
     CellReport {
         workload: "work".into(),
         cache: Cache::Warm,
-        params: std::collections::BTreeMap::new(),
+        params: BTreeMap::new(),
         cell: name.into(),
         role,
         driver: (role != Role::Control).then(|| name.trim_end_matches('\'').to_owned()),
         fs: "ext4".into(),
         mkfs: String::new(),
-        opts: std::collections::BTreeMap::new(),
+        opts: BTreeMap::new(),
         durability: None,
         samples,
         syscalls: None,
@@ -68,6 +82,10 @@ fn ratios_within_blocks_see_through_drift() {
     let summary = cells[1].summary.as_ref().unwrap();
     assert_eq!(summary.dev_write, Some(4096.0));
     assert!((summary.drain_ns - 5.0).abs() < f64::EPSILON);
+    assert_eq!(summary.figures["odd"], figure(4.5));
+    let pooled = summary.latencies_ns["op"];
+    assert_eq!((pooled.count, pooled.p50, pooled.max), (20, 1, 1_009));
+    assert_eq!(summary.space_amplification, Some(1.5));
 }
 
 #[test]

@@ -31,7 +31,7 @@ impl Workload for Apply {
         let chain = run.key("apply");
         let name = |layer: usize| format!("{chain}-{layer}");
         let corpora = run.corpora;
-        run.recorder.settle()?;
+        run.recorder.layers_begin()?;
         for (layer, tar) in corpora.tars.iter().enumerate() {
             let key = format!("{chain}-work");
             let parent = layer.checked_sub(1).map(name);
@@ -41,6 +41,7 @@ impl Workload for Apply {
             run.time("apply", |subject| subject.apply(&key, tar))?;
             run.time("commit", |subject| subject.commit(&key, &name(layer)))?;
         }
+        run.recorder.layers_end(corpora.content)?;
         let top = corpora.tars.len() - 1;
         let outcome = run.read_layer(&name(top), Times::Set)?;
         for layer in (0..=top).rev() {

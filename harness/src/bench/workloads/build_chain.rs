@@ -21,8 +21,9 @@ pub(super) struct BuildChain {
 
 impl BuildChain {
     pub(super) fn new(profile: Profile) -> Self {
-        // A copying driver copies the base once per step: 4 MiB eight times, or 64 MiB.
-        let (files, steps) = profile.pick((256, 8), (4_096, 64));
+        // A copying driver copies the base once per step: 2 MiB eight times tell it from one that
+        // shares, whose cost does not depend on the base; or 64 MiB 64 times.
+        let (files, steps) = profile.pick((128, 8), (4_096, 64));
         Self { files, steps }
     }
 }
@@ -60,7 +61,7 @@ impl Workload for BuildChain {
         let name = |step: u32| format!("{chain}-{step}");
         let mut parent = run.subject.stage(BASE, &format!("{chain}-staged"))?;
         let mut random = Seed::default().generator("steps");
-        run.recorder.settle()?;
+        run.recorder.layers_begin()?;
         for step in 0..self.steps {
             let key = format!("{chain}-work");
             let content = random.bytes(SIZE);
@@ -72,6 +73,8 @@ impl Workload for BuildChain {
             run.time("commit", |subject| subject.commit(&key, &name(step)))?;
             parent = name(step);
         }
+        run.recorder
+            .layers_end(u64::from(self.steps) * SIZE as u64)?;
         let outcome = run.read_layer(&parent, Times::Natural)?;
         for step in (0..self.steps).rev() {
             run.subject.remove(&name(step))?;

@@ -16,6 +16,8 @@ const LAYERS: u32 = 16;
 /// Per layer: files created, files changed in place, files deleted.
 const CREATED: u32 = 6;
 const CHANGED: u32 = 3;
+/// What is written into the middle of a changed file.
+const EDIT: &[u8] = b"edit";
 
 #[derive(Debug)]
 pub(super) struct Mixed {
@@ -28,6 +30,13 @@ impl Mixed {
         Self {
             size: profile.pick(64 << 10, 1 << 20),
         }
+    }
+
+    /// Bytes of content that the layers hold, each counted once: files created, and what edits
+    /// wrote over them.
+    fn content(&self) -> u64 {
+        let created = u64::from(LAYERS * CREATED) * self.size as u64;
+        created + u64::from((LAYERS - 1) * CHANGED) * EDIT.len() as u64
     }
 
     fn edit(&self, root: &Path, layer: u32, random: &mut Generator) -> Result<()> {
@@ -43,7 +52,7 @@ impl Mixed {
         for number in 0..CHANGED {
             let path = root.join(format!("{below}-{number}"));
             let file = fs_err::OpenOptions::new().write(true).open(path)?;
-            file.file().write_all_at(b"edit", self.size as u64 / 2)?;
+            file.file().write_all_at(EDIT, self.size as u64 / 2)?;
         }
         Ok(fs_err::remove_file(
             root.join(format!("{below}-{CHANGED}")),
@@ -73,7 +82,7 @@ impl Workload for Mixed {
         let name = |layer: u32| format!("{chain}-{layer}");
         let mut random = Seed::default().generator("mixed");
         let mut parent: Option<String> = None;
-        run.recorder.settle()?;
+        run.recorder.layers_begin()?;
         for layer in 0..LAYERS {
             let key = format!("{chain}-work");
             run.time("prepare", |subject| {
@@ -85,6 +94,7 @@ impl Workload for Mixed {
             run.time("commit", |subject| subject.commit(&key, &name(layer)))?;
             parent = Some(name(layer));
         }
+        run.recorder.layers_end(self.content())?;
         let outcome = run.read_layer(&name(LAYERS - 1), Times::Natural)?;
         for layer in (0..LAYERS).rev() {
             run.subject.remove(&name(layer))?;

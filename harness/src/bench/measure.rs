@@ -1,6 +1,6 @@
 //! Measuring one sample: phases with their wall time, their write-back and their device bytes.
 
-use crate::bench::bed::Bed;
+use crate::bench::bed::{Bed, DeviceCounts};
 use crate::bench::sample::{Counted, PhaseSample, SyscallCounts};
 use crate::bench::syscalls::SyscallCounter;
 use anyhow::Result;
@@ -52,8 +52,7 @@ impl Phase {
 #[derive(Debug)]
 enum Mode<'a> {
     Timed,
-    Counting(&'a mut dyn SyscallCounter),
-    Dry,
+    Counting(Option<&'a mut (dyn SyscallCounter + 'static)>),
 }
 
 /// Records the phases of one sample.
@@ -62,6 +61,7 @@ pub(crate) struct Recorder<'a> {
     bed: &'a Bed,
     mode: Mode<'a>,
     phases: Vec<PhaseSample>,
+    device: DeviceCounts,
 }
 
 impl<'a> Recorder<'a> {
@@ -70,15 +70,15 @@ impl<'a> Recorder<'a> {
         Self::with(bed, Mode::Timed)
     }
 
-    /// Counts calls into the kernel in the phases that count, and times nothing.
-    pub(crate) fn counting(bed: &'a Bed, counter: &'a mut dyn SyscallCounter) -> Result<Self> {
-        counter.reset()?;
+    /// Counts device bytes and, with a counter, calls into the kernel; times nothing.
+    pub(crate) fn counting(
+        bed: &'a Bed,
+        mut counter: Option<&'a mut (dyn SyscallCounter + 'static)>,
+    ) -> Result<Self> {
+        if let Some(counter) = &mut counter {
+            counter.reset()?;
+        }
         Ok(Self::with(bed, Mode::Counting(counter)))
-    }
-
-    /// Runs the phases and records nothing: the first repetition where nothing can be counted.
-    pub(crate) fn dry(bed: &'a Bed) -> Self {
-        Self::with(bed, Mode::Dry)
     }
 
     fn with(bed: &'a Bed, mode: Mode<'a>) -> Self {
@@ -86,24 +86,35 @@ impl<'a> Recorder<'a> {
             bed,
             mode,
             phases: Vec::new(),
+            device: DeviceCounts::default(),
         }
     }
 
     /// Runs `work` as `phase`; phases of one name are added up.
     pub(crate) fn time<T>(&mut self, phase: &Phase, work: impl FnOnce() -> Result<T>) -> Result<T> {
         match &mut self.mode {
-            Mode::Dry => work(),
             Mode::Counting(counter) => {
                 if phase.counted == Counted::Aside {
                     return work();
                 }
-                counter.resume()?;
-                let outcome = work();
-                counter.pause()?;
-                outcome
+                let before = self.bed.device_counts()?;
+                let value = match counter {
+                    Some(counter) => {
+                        counter.resume()?;
+                        let outcome = work();
+                        counter.pause()?;
+                        outcome?
+                    }
+                    None => work()?,
+                };
+                if phase.edge == Edge::Drained {
+                    self.bed.drain()?;
+                }
+                self.device.add(self.bed.device_counts()?.since(before));
+                Ok(value)
             }
             Mode::Timed => {
-                let before = self.bed.device_bytes()?;
+                let before = self.bed.device_counts()?;
                 let start = Instant::now();
                 let value = work()?;
                 let ns = start.elapsed().as_nanos() as u64;
@@ -113,7 +124,7 @@ impl<'a> Recorder<'a> {
                     self.bed.drain()?;
                     drain_ns = start.elapsed().as_nanos() as u64;
                 }
-                let bytes = self.bed.device_bytes()?.saturating_sub(before);
+                let bytes = self.bed.device_counts()?.since(before).bytes;
                 self.record(phase, [ns, drain_ns, bytes]);
                 Ok(value)
             }
@@ -142,10 +153,7 @@ impl<'a> Recorder<'a> {
 
     /// Begins the sample's phases with nothing dirty from what prepared it.
     pub(crate) fn settle(&self) -> Result<()> {
-        match self.mode {
-            Mode::Timed => self.bed.drain(),
-            Mode::Counting(_) | Mode::Dry => Ok(()),
-        }
+        self.bed.drain()
     }
 
     /// The phases in order of first appearance.
@@ -153,11 +161,16 @@ impl<'a> Recorder<'a> {
         self.phases
     }
 
-    /// The counts, if any were made.
-    pub(crate) fn counts(self) -> Result<Option<SyscallCounts>> {
+    /// What a counting recorder saw reach the device.
+    pub(crate) fn device(&self) -> DeviceCounts {
+        self.device
+    }
+
+    /// Calls into the kernel, if they were counted.
+    pub(crate) fn syscalls(self) -> Result<Option<SyscallCounts>> {
         match self.mode {
-            Mode::Counting(counter) => counter.counts().map(Some),
-            Mode::Timed | Mode::Dry => Ok(None),
+            Mode::Counting(Some(counter)) => counter.counts().map(Some),
+            Mode::Counting(None) | Mode::Timed => Ok(None),
         }
     }
 }

@@ -1,5 +1,6 @@
-//! The data of a finished run, before it is shown in any form. Version `strata-bench/1`.
+//! The data of a finished run, before it is shown in any form. Version `strata-bench/2`.
 
+use crate::bench::counts::Counts;
 use crate::bench::environment::Environment;
 use crate::bench::plan::Profile;
 use crate::bench::sample::{Sample, SyscallCounts};
@@ -12,7 +13,7 @@ use std::time::Duration;
 use strata_driver::Durability;
 
 /// Version of `results.json`; changes when a reader would have to.
-pub const SCHEMA: &str = "strata-bench/1";
+pub const SCHEMA: &str = "strata-bench/2";
 
 /// A finished run.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -50,6 +51,8 @@ pub struct RunFacts {
     pub command: String,
     /// Revision of the program.
     pub git: Option<String>,
+    /// The job in which this version took turns with another, if it did.
+    pub job: Option<String>,
     /// How calls into the kernel were counted, or why they were not.
     pub syscalls: String,
     /// The host.
@@ -72,6 +75,8 @@ pub enum Stopped {
     BudgetSpent,
     /// Ctrl-C.
     Interrupted,
+    /// Everything is counted, and nothing was to be timed.
+    CountsDone,
 }
 
 impl Stopped {
@@ -83,6 +88,7 @@ impl Stopped {
             Self::IntervalsNarrow => "all intervals narrow enough",
             Self::BudgetSpent => "time budget spent",
             Self::Interrupted => "interrupted",
+            Self::CountsDone => "all counts taken, nothing timed",
         }
     }
 }
@@ -126,6 +132,8 @@ pub struct CellReport {
     pub samples: Vec<Sample>,
     /// Calls into the kernel of one repetition.
     pub syscalls: Option<SyscallCounts>,
+    /// Counts of each untimed repetition.
+    pub counts: Vec<Counts>,
     /// What the samples amount to; none for too few of them, and for a cell that was wrong.
     pub summary: Option<Summary>,
     /// What was wrong with a result of this cell: such a cell has no speed.
@@ -166,7 +174,7 @@ pub struct Summary {
 }
 
 /// The comparison of a cell with its twin: how often chance alone would have been reported.
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct SelfCheck {
     /// Cell that has a twin.
     pub of: Option<String>,
@@ -196,7 +204,7 @@ impl SelfCheck {
 }
 
 /// Something that was not run.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Skipped {
     /// The cell, or the cell and the row.
     pub what: String,

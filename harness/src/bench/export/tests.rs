@@ -42,7 +42,9 @@ fn cell(workload: &str, name: &str, ns: u64) -> CellReport {
         syscalls: Some(SyscallCounts {
             all: 40,
             syncs: BTreeMap::from([("fsync".into(), 2)]),
+            ..SyscallCounts::default()
         }),
+        counts: Vec::new(),
         summary: None,
         incorrect: None,
     }
@@ -71,6 +73,7 @@ fn report(rows: usize) -> BenchReport {
             input: "seeded corpus".into(),
             command: "strata bench --seed 42".into(),
             git: None,
+            job: None,
             syscalls: "counted".into(),
             env: Environment::default(),
             fingerprint: String::new(),
@@ -123,7 +126,7 @@ fn summary_stays_within_forty_lines_and_names_what_is_wrong() {
 fn json_has_the_version_and_every_sample() {
     let value: serde_json::Value =
         serde_json::from_str(&json::render(&report(1)).unwrap()).unwrap();
-    assert_eq!(value["schema"], "strata-bench/1");
+    assert_eq!(value["schema"], "strata-bench/2");
     assert_eq!(value["cells"][1]["samples"].as_array().unwrap().len(), 10);
     assert_eq!(value["cells"][1]["syscalls"]["syncs"]["fsync"], 2);
     assert_eq!(value["cells"][1]["durability"], "durable");

@@ -1,6 +1,7 @@
-//! Counting with two trace instances: one for all calls, one for those that wait for the disk.
+//! Counting with trace instances: one for all calls, one for those that wait for the disk, and one
+//! for each class.
 
-use super::{SYNCS, SyscallCounter};
+use super::{CLASSES, SYNCS, SyscallCounter};
 use crate::bench::sample::SyscallCounts;
 use anyhow::{Context, Result, bail};
 use rustix::mount::{MountFlags, UnmountFlags};
@@ -8,11 +9,16 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+/// The class that holds write(2), by which instances are turned on and off: it is turned on last
+/// and off first.
+const LAST: &str = "data";
+
 /// Counts with the tracing file system (Documentation/trace/ftrace.rst).
 #[derive(Debug)]
 pub(super) struct Tracefs {
     all: Instance,
     syncs: Instance,
+    classes: Vec<(&'static str, Instance)>,
     pauses: u64,
     // After the instances, which live on it.
     _mount: TraceMount,
@@ -152,9 +158,24 @@ impl Tracefs {
                 .set(&format!("events/syscalls/sys_enter_{name}/enable"), "1")
                 .with_context(|| format!("the kernel has no event for {name}"))?;
         }
+        let mut classes = Vec::new();
+        for (class, names) in CLASSES {
+            let instance = Instance::make(&mount.path, class)?;
+            instance.set("buffer_size_kb", "8")?;
+            // Which of the names there are depends on the architecture.
+            let known = names.iter().filter(|name| {
+                let event = format!("events/syscalls/sys_enter_{name}/enable");
+                instance.set(&event, "1").is_ok()
+            });
+            if known.count() == 0 {
+                bail!("the kernel has no event for the class {class}");
+            }
+            classes.push((*class, instance));
+        }
         let mut counter = Self {
             all,
             syncs,
+            classes,
             pauses: 0,
             _mount: mount,
         };
@@ -180,16 +201,25 @@ impl SyscallCounter for Tracefs {
     fn reset(&mut self) -> Result<()> {
         self.pauses = 0;
         self.syncs.ready()?;
+        for (_, instance) in &self.classes {
+            instance.ready()?;
+        }
         self.all.ready()
     }
 
     fn resume(&mut self) -> Result<()> {
         self.syncs.turn("1")?;
+        for (_, instance) in &mut self.classes {
+            instance.turn("1")?;
+        }
         self.all.turn("1")
     }
 
     fn pause(&mut self) -> Result<()> {
         self.all.turn("0")?;
+        for (_, instance) in self.classes.iter_mut().rev() {
+            instance.turn("0")?;
+        }
         self.syncs.turn("0")?;
         self.pauses += 1;
         Ok(())
@@ -202,6 +232,12 @@ impl SyscallCounter for Tracefs {
             all,
             ..SyscallCounts::default()
         };
+        for (class, instance) in &self.classes {
+            // Turning is a write: the last class sees `all` go on and off, and its own end.
+            let ours = if *class == LAST { 3 * self.pauses } else { 0 };
+            let count = instance.total()?.saturating_sub(ours);
+            counts.classes.insert((*class).to_owned(), count);
+        }
         let trace = fs_err::read_to_string(self.syncs.path.join("trace"))?;
         for line in trace.lines().filter(|line| !line.starts_with('#')) {
             let name = SYNCS

@@ -19,9 +19,7 @@ fn smoke(fault: Fault, workload: &str, scratch: Option<PathBuf>) -> anyhow::Resu
     plan.rootfs = RootfsSource::SmallCorpus;
     plan.scratch = scratch;
     let mut registry = Registry::new();
-    registry
-        .register(Arc::new(FaultyFactory { fault }))
-        .unwrap();
+    registry.add(Arc::new(FaultyFactory { fault }));
     // The calls of all threads of this process are counted.
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     run(plan, &registry, &mut progress::Silent)

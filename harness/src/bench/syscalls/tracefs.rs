@@ -67,6 +67,8 @@ impl TraceMount {
 struct Instance {
     path: PathBuf,
     switch: Option<File>,
+    /// Events that were there at the start.
+    before: u64,
 }
 
 impl Instance {
@@ -75,7 +77,11 @@ impl Instance {
             .join("instances")
             .join(format!("strata-bench-{}-{name}", std::process::id()));
         fs_err::create_dir(&path).context("no trace instance can be made")?;
-        let mut instance = Self { path, switch: None };
+        let mut instance = Self {
+            path,
+            switch: None,
+            before: 0,
+        };
         instance.set("tracing_on", "0")?;
         instance.set("options/event-fork", "1")?;
         instance.switch = Some(
@@ -101,10 +107,9 @@ impl Instance {
         Ok(switch.write_all(value.as_bytes())?)
     }
 
-    /// Empties the buffers and follows all threads that this process has now.
-    fn ready(&self) -> Result<()> {
-        self.set("trace", "")?;
-        self.set("set_event_pid", "")?;
+    /// Follows all threads that this process has now, and all that they start. Done once: each
+    /// number waits for every processor, tens of milliseconds on a busy machine.
+    fn follow(&self) -> Result<()> {
         for thread in fs_err::read_dir("/proc/self/task")? {
             let number = thread?.file_name().to_string_lossy().into_owned();
             fs_err::OpenOptions::new()
@@ -115,7 +120,20 @@ impl Instance {
         Ok(())
     }
 
-    /// Events since the buffers were emptied, those that were overwritten included.
+    /// Counts from here on.
+    fn restart(&mut self) -> Result<()> {
+        self.before = 0;
+        self.before = self.total()?;
+        Ok(())
+    }
+
+    /// Empties the buffers.
+    fn clear(&mut self) -> Result<()> {
+        self.before = 0;
+        self.set("trace", "")
+    }
+
+    /// Events since the start, those that were overwritten included.
     fn total(&self) -> Result<u64> {
         let mut total = 0;
         for processor in fs_err::read_dir(self.path.join("per_cpu"))? {
@@ -128,7 +146,7 @@ impl Instance {
                 }
             }
         }
-        Ok(total)
+        Ok(total.saturating_sub(self.before))
     }
 }
 
@@ -179,6 +197,10 @@ impl Tracefs {
             pauses: 0,
             _mount: mount,
         };
+        let classes = counter.classes.iter().map(|(_, instance)| instance);
+        for instance in classes.chain([&counter.all, &counter.syncs]) {
+            instance.follow()?;
+        }
         // An instance that exists but records nothing (lockdown) must not pass for zero calls.
         counter.reset()?;
         counter.resume()?;
@@ -200,11 +222,11 @@ impl SyscallCounter for Tracefs {
 
     fn reset(&mut self) -> Result<()> {
         self.pauses = 0;
-        self.syncs.ready()?;
-        for (_, instance) in &self.classes {
-            instance.ready()?;
+        self.syncs.clear()?;
+        for (_, instance) in &mut self.classes {
+            instance.restart()?;
         }
-        self.all.ready()
+        self.all.restart()
     }
 
     fn resume(&mut self) -> Result<()> {

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 ///
 /// | name | unit | what |
 /// |---|---|---|
-/// | `syncs` | calls | that wait for the disk: fsync, fdatasync, syncfs, sync, sync_file_range, msync |
-/// | `mounts` | calls | that make a mount: mount, fsmount, open_tree |
+/// | `syncs` | calls | that wait for the disk: fsync, fdatasync, syncfs, sync, `sync_file_range`, msync |
+/// | `mounts` | calls | that make a mount: mount, fsmount, `open_tree` |
 /// | `names` | calls | that open, make, change, rename or remove a name |
 /// | `lookups` | calls | that ask for attributes or list a directory |
 /// | `data` | calls | that read, write or copy contents |

@@ -187,7 +187,6 @@ impl Comparison {
             ));
         }
         match self.gate {
-            Gate::None => None,
             Gate::Times => self.not_judged.clone(),
             Gate::Counts if self.compared() == 0 => {
                 Some("the runs have no count in common".to_owned())
@@ -199,7 +198,7 @@ impl Comparison {
                     self.missing[0]
                 ))
             }
-            Gate::Counts => None,
+            Gate::Counts | Gate::None => None,
         }
     }
 

@@ -5,7 +5,6 @@ use crate::bench::counts::Counts;
 use crate::bench::export::{bytes, digits, duration};
 use crate::bench::report::{BenchReport, Role};
 use crate::bench::verdict::Verdict;
-use std::fmt::Write as _;
 
 /// Most lines of the summary.
 const MOST_LINES: usize = 40;
@@ -27,7 +26,7 @@ pub fn headline(found: &Comparison) -> String {
 pub fn table(found: &Comparison) -> String {
     let mut text = String::new();
     let mut line = |words: std::fmt::Arguments<'_>| {
-        text.write_fmt(words).expect("a string takes everything");
+        text.push_str(&words.to_string());
         text.push('\n');
     };
     line(format_args!("old: {}", found.old));
@@ -248,28 +247,25 @@ fn ratio(change: &TimeChange) -> String {
 /// What a run counted, one line a row and cell.
 pub fn counts(report: &BenchReport) -> String {
     let names: Vec<&str> = super::RULES.iter().map(|rule| rule.name).collect();
-    let mut text = format!("{:<28} {:<32}", "row", "cell");
-    for name in &names {
-        write!(text, " {name:>14}").expect("a string takes everything");
-    }
-    text.push('\n');
-    for cell in &report.cells {
-        if cell.role == Role::Twin {
-            continue;
-        }
-        write!(text, "{:<28} {:<32}", cell.row(), cell.cell).expect("a string takes everything");
-        if let Some(fault) = &cell.incorrect {
-            write!(text, " INCORRECT: {fault}").expect("a string takes everything");
-        }
-        if let Some(Counts(known)) = cell.counts.last() {
-            for name in &names {
-                let shown = known
-                    .get(*name)
-                    .map_or("n/c".to_owned(), |count| value(name, *count));
-                write!(text, " {shown:>14}").expect("a string takes everything");
-            }
-        }
-        text.push('\n');
+    let line = |row: &str, cell: &str, columns: &[String]| {
+        let columns: Vec<String> = columns.iter().map(|word| format!("{word:>14}")).collect();
+        format!("{row:<28} {cell:<32} {}\n", columns.join(" "))
+    };
+    let titles: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut text = line("row", "cell", &titles);
+    for cell in report.cells.iter().filter(|cell| cell.role != Role::Twin) {
+        let columns: Vec<String> = match (&cell.incorrect, cell.counts.last()) {
+            (Some(fault), _) => vec![format!("INCORRECT: {fault}")],
+            (None, None) => Vec::new(),
+            (None, Some(Counts(known))) => names
+                .iter()
+                .map(|name| {
+                    let count = known.get(*name);
+                    count.map_or_else(|| "n/c".to_owned(), |count| value(name, *count))
+                })
+                .collect(),
+        };
+        text.push_str(&line(&cell.row(), &cell.cell, &columns));
     }
     text
 }

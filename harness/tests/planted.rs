@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod faulty;
+mod gate;
 
 use faulty::{Fault, FaultyFactory};
 use std::sync::{Arc, Mutex, PoisonError};

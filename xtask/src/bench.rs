@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: builds the command, gets it real input, and becomes it.
 
+use crate::against;
 use crate::fresh::Fresh;
 use crate::rootfs::{self, Layers};
 use crate::setup::{self, Purpose};
@@ -12,8 +13,18 @@ use xshell::{Shell, cmd};
 #[derive(Debug)]
 pub(crate) struct Bench {
     pub(crate) place: Place,
+    /// Another version to take turns with.
+    pub(crate) against: Option<Against>,
     /// For `strata bench`, as they are.
     pub(crate) arguments: Vec<OsString>,
+}
+
+/// A version that this checkout is held against.
+#[derive(Debug)]
+pub(crate) struct Against {
+    pub(crate) revision: String,
+    /// What to fail on.
+    pub(crate) gate: String,
 }
 
 impl Bench {
@@ -21,6 +32,9 @@ impl Bench {
         let arguments = &self.arguments;
         if self.place != Place::Here {
             let mut command = vec!["bench".into()];
+            if let Some(Against { revision, gate }) = &self.against {
+                command.extend(["--against", revision, "--gate", gate].map(OsString::from));
+            }
             command.extend(arguments.iter().cloned());
             return Fresh {
                 place: self.place,
@@ -44,6 +58,11 @@ impl Bench {
         cmd!(sh, "cargo build --locked --release --package strata")
             .quiet()
             .run()?;
+        if let Some(Against { revision, gate }) = &self.against
+            && !self.only_asks()
+        {
+            return against::run(sh, revision, gate, (&input, arguments));
+        }
         // Replaces this process, so that signals and the exit code are the command's own.
         let mut command: std::process::Command = cmd!(
             sh,

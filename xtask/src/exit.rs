@@ -12,6 +12,8 @@ pub(crate) enum Stop {
     Impossible(String),
     /// Something was checked and is wrong, and the report is already printed: exit code 1.
     Reported,
+    /// A command that this one runs on behalf of ended with this exit code, and said why.
+    Code(u8),
 }
 
 impl Stop {
@@ -19,7 +21,7 @@ impl Stop {
     pub(crate) fn message(&self) -> Option<String> {
         match self {
             Self::Usage(message) | Self::Impossible(message) => Some(format!("error: {message}")),
-            Self::Reported => None,
+            Self::Reported | Self::Code(_) => None,
         }
     }
 
@@ -28,6 +30,7 @@ impl Stop {
             Self::Usage(_) => ExitCode::from(2),
             Self::Impossible(_) => ExitCode::from(3),
             Self::Reported => ExitCode::FAILURE,
+            Self::Code(code) => ExitCode::from(*code),
         }
     }
 }
@@ -36,6 +39,7 @@ impl fmt::Display for Stop {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(message) | Self::Impossible(message) => formatter.write_str(message),
+            Self::Code(code) => write!(formatter, "exit code {code}"),
             Self::Reported => formatter.write_str("some checks did not pass"),
         }
     }

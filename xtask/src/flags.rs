@@ -1,9 +1,10 @@
 //! The command line of `cargo xtask`.
 
-use crate::bench::Bench;
+use crate::bench::{Against, Bench};
 use crate::clean::Clean;
 use crate::exit::Stop;
 use crate::rootfs::Rootfs;
+use crate::smoke::Smoke;
 use crate::soak::Soak;
 use crate::test::{AfterFailure, Place, Test};
 use crate::tidy::Tidy;
@@ -13,9 +14,14 @@ pub(crate) const USAGE: &str = "\
 cargo xtask COMMAND
 
   bench [--fresh [--cold]] [ARGUMENTS...]
-                compare the drivers on a Debian root file system; the arguments go to `strata bench`
+                compare the drivers on a Debian root file system; the arguments go to `strata bench`,
+                `--baseline FILE --gate counts|times|none` among them
+  bench --against REVISION [--gate times|counts|none] [ARGUMENTS...]
+                build that revision too, run both by turns, block by block, and compare
   test  [--fresh [--cold]] [--keep-going]
                 everything this host can prove: tidy, fmt, clippy, tests, conformance
+  smoke [--bless]
+                the counts of the bench against benches/smoke-baseline.json, or make it anew
   soak  [--keep-going]
                 the same with the long versions of the tests
   tidy          the house rules that the compiler does not check
@@ -26,7 +32,8 @@ cargo xtask COMMAND
   --cold        there without the cached root file system of this host
   --keep-going  do not stop at the first stage that fails
 
-Exit codes: 0 done, 1 something failed, 2 wrong usage, 3 impossible on this host or for this user.
+Exit codes: 0 done, 1 something failed, 2 wrong usage or a regression, 3 impossible on this host
+or for this user, or no verdict.
 ";
 
 /// What the user asked for.
@@ -37,6 +44,7 @@ pub(crate) enum Command {
     Test(Test),
     Tidy(Tidy),
     Clean(Clean),
+    Smoke(Smoke),
     Soak(Soak),
     Rootfs(Rootfs),
 }
@@ -50,14 +58,29 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> anyhow::Result<Command> {
     let command = match name.as_deref() {
         Some("bench") => {
             let place = place(&mut arguments)?;
+            let against: Option<String> = optional(&mut arguments, "--against")?;
+            // Without another version the gate is the bench's own.
+            let gate = match &against {
+                Some(_) => optional(&mut arguments, "--gate")?,
+                None => None,
+            };
             return Ok(Command::Bench(Bench {
                 place,
+                against: against.map(|revision| Against {
+                    revision,
+                    gate: gate.unwrap_or_else(|| "times".to_owned()),
+                }),
                 arguments: arguments.finish(),
             }));
         }
         Some("test") => Command::Test(Test {
             place: place(&mut arguments)?,
             after_failure: after_failure(&mut arguments),
+        }),
+        Some("smoke") => Command::Smoke(if arguments.contains("--bless") {
+            Smoke::Bless
+        } else {
+            Smoke::Compare
         }),
         Some("soak") => Command::Soak(Soak {
             after_failure: after_failure(&mut arguments),
@@ -85,6 +108,15 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> anyhow::Result<Command> {
             Err(Stop::Usage(format!("unexpected argument `{}`", extra.display())).into())
         }
     }
+}
+
+fn optional(
+    arguments: &mut pico_args::Arguments,
+    flag: &'static str,
+) -> Result<Option<String>, Stop> {
+    arguments
+        .opt_value_from_str(flag)
+        .map_err(|error| Stop::Usage(error.to_string()))
 }
 
 fn place(arguments: &mut pico_args::Arguments) -> Result<Place, Stop> {

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a command talks to its user")]
 
+mod against;
 mod bench;
 mod clean;
 mod exit;
@@ -15,6 +16,7 @@ mod namespace;
 mod quiet;
 mod rootfs;
 mod setup;
+mod smoke;
 mod soak;
 mod tally;
 mod test;
@@ -53,6 +55,7 @@ fn run() -> anyhow::Result<()> {
         Command::Test(command) => command.run(&sh)?,
         Command::Tidy(command) => command.run(&sh)?,
         Command::Clean(command) => command.run(&sh)?,
+        Command::Smoke(command) => command.run(&sh)?,
         Command::Soak(command) => command.run(&sh)?,
         Command::Rootfs(command) => command.run(&sh)?,
     }

@@ -24,6 +24,11 @@ impl Tally {
         failed: 0,
         skipped: 0,
     };
+    pub(crate) const ONE_SKIPPED: Self = Self {
+        passed: 0,
+        failed: 0,
+        skipped: 1,
+    };
     pub(crate) const ONE_FAILED: Self = Self {
         passed: 0,
         failed: 1,

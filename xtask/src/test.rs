@@ -4,6 +4,7 @@ use crate::clean::Clean;
 use crate::exit::Stop;
 use crate::fresh::Fresh;
 use crate::setup::{self, Purpose};
+use crate::smoke;
 use crate::tally::{self, Tally};
 use crate::tidy::Tidy;
 use std::time::{Duration, Instant};
@@ -65,6 +66,11 @@ const STAGES: &[Stage] = &[
     Stage {
         name: "tests",
         run: tests,
+    },
+    // Counts of the bench against the committed baseline, at most a minute.
+    Stage {
+        name: "smoke",
+        run: smoke::stage,
     },
     // What somebody copies who writes a driver, by its own manifest: it is no member.
     Stage {

@@ -1,5 +1,6 @@
 //! `strata bench`: drivers side by side on this host.
 
+use crate::compare;
 use crate::config::Settings;
 use crate::flags::BenchFlags;
 use anyhow::{Context as _, bail};
@@ -7,7 +8,10 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use strata_driver::Registry;
-use strata_harness::bench::{self, BenchPlan, CellSpec, MIN_BLOCKS, Profile, RootfsSource};
+use strata_harness::bench::compare::{Baseline, Recorded, show};
+use strata_harness::bench::{
+    self, BenchPlan, BenchReport, CellSpec, MIN_BLOCKS, Profile, RootfsSource,
+};
 use strata_harness::bench::{export, floors, progress};
 
 /// What is compared when nothing else is asked for. A driver that this build lacks is skipped
@@ -28,6 +32,9 @@ fn is_known(name: &str) -> bool {
     drivers.into_iter().any(|driver| driver == name)
 }
 
+/// The exit code of an interrupted run.
+const INTERRUPTED: u8 = 130;
+
 pub(crate) fn run(
     flags: &BenchFlags,
     settings: &Settings,
@@ -36,16 +43,31 @@ pub(crate) fn run(
     if let Some(name) = &flags.floor {
         return floor(name, flags, registry);
     }
+    let baseline = match flags.baseline.as_deref().map(Recorded::read).transpose() {
+        Ok(baseline) => baseline,
+        Err(error) => {
+            crate::show_error(&error);
+            return Ok(ExitCode::from(3));
+        }
+    };
     let plan = plan(flags, settings)?;
     for cell in plan.cells.iter().filter(|cell| !is_known(&cell.driver)) {
         registry.get(&cell.driver)?;
     }
     let output = plan.output.clone();
+    let silent = plan.job.is_some(); // standard output is for turns
     let outcome = bench::run(plan, registry, progress::on_stderr().as_mut());
-    let code = bench::exit_code(&outcome);
+    let mut code = bench::exit_code(&outcome);
     match outcome {
         Ok(report) => {
-            say(&export::table::render(&report))?;
+            if report.run.profile == Profile::Smoke {
+                say(&show::counts(&report))?;
+            } else if !silent {
+                say(&export::table::render(&report))?;
+            }
+            if code != INTERRUPTED {
+                code = against(&report, baseline.as_ref(), (flags, &output))?.unwrap_or(code);
+            }
             eprintln!(
                 "results: {} and {}",
                 output.join("results.json").display(),
@@ -55,6 +77,27 @@ pub(crate) fn run(
         Err(error) => crate::show_error(&error),
     }
     Ok(ExitCode::from(code))
+}
+
+/// Compares the run with `baseline` or makes one of it, if the flags want that.
+fn against(
+    report: &BenchReport,
+    baseline: Option<&Recorded>,
+    (flags, output): (&BenchFlags, &Path),
+) -> anyhow::Result<Option<u8>> {
+    let run = || Recorded::parse(&export::json::render(report)?);
+    if let Some(path) = &flags.write_baseline {
+        Baseline::of(&run()?)?.write(path)?;
+        eprintln!("baseline: {}", path.display());
+    }
+    let Some(baseline) = baseline else {
+        return Ok(None);
+    };
+    let mut new = run()?;
+    new.name = format!("this run{}", new.name);
+    let found = compare::hold(baseline, &new, &flags.gate);
+    compare::report(&found, Some(&output.join("compare.md")))?;
+    Ok(Some(found.exit_code()))
 }
 
 fn plan(flags: &BenchFlags, settings: &Settings) -> anyhow::Result<BenchPlan> {
@@ -80,15 +123,20 @@ fn plan(flags: &BenchFlags, settings: &Settings) -> anyhow::Result<BenchPlan> {
     plan.profile = match flags.profile.as_deref().or(file.profile.as_deref()) {
         None | Some("quick") => Profile::Quick,
         Some("full") => Profile::Full,
-        Some(other) => bail!("no profile `{other}`; there are `quick` and `full`"),
+        Some("smoke") => Profile::Smoke,
+        Some(other) => bail!("no profile `{other}`; there are `smoke`, `quick` and `full`"),
     };
     plan.budget = plan.profile.budget();
     plan.blocks = flags.blocks.or(file.blocks).unwrap_or(MIN_BLOCKS);
     plan.most_blocks = plan.blocks;
     plan.seed = flags.seed.or(file.seed).unwrap_or(1);
-    plan.rootfs = rootfs(flags)?;
+    plan.rootfs = match rootfs(flags)? {
+        RootfsSource::SeededCorpus if plan.profile == Profile::Smoke => RootfsSource::SmallCorpus,
+        source => source,
+    };
     plan.device.clone_from(&flags.device);
     plan.scratch.clone_from(&flags.scratch);
+    plan.job.clone_from(&flags.in_turn);
     plan.command = repeat(&plan);
     plan.revision = option_env!("STRATA_REVISION").map(str::to_owned);
     Ok(plan)
@@ -155,7 +203,7 @@ fn repeat(plan: &BenchPlan) -> String {
             );
         }
         RootfsSource::Directory(path) => words.push(format!("--rootfs {}", path.display())),
-        RootfsSource::SeededCorpus => {}
+        RootfsSource::SeededCorpus | RootfsSource::SmallCorpus => {}
     }
     words.join(" ")
 }

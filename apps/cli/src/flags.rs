@@ -4,6 +4,7 @@ use crate::config::{self, Given};
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
+use strata_harness::bench::compare::Gate;
 
 /// Storage drivers of container images behind one contract: probe, verify, measure, drive.
 #[derive(Debug, Parser)]
@@ -61,6 +62,9 @@ pub(crate) enum Command {
     Verify(VerifyFlags),
     /// Compare drivers on this host
     Bench(BenchFlags),
+    /// Hold two runs of the bench against each other, for a gate in CI
+    #[command(after_help = COMPARE_CODES)]
+    Compare(CompareFlags),
     /// Drive one driver by hand
     Snapshot(SnapshotFlags),
     /// Show the configuration
@@ -130,7 +134,7 @@ pub(crate) struct BenchFlags {
     /// Seed of order and contents
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
-    /// Sizes: quick or full
+    /// Sizes: quick or full; smoke counts and times nothing
     #[arg(long, value_name = "PROFILE")]
     pub(crate) profile: Option<String>,
     /// A root file system: a directory, or a tar as it is, gzipped or zstd-compressed
@@ -151,6 +155,43 @@ pub(crate) struct BenchFlags {
     /// Measure against the floor of the kernel instead: a name, or `all`; `list` lists them
     #[arg(long, value_name = "NAME")]
     pub(crate) floor: Option<String>,
+    /// Compare the run with this earlier one, or with a baseline, as `strata compare` does
+    #[arg(long, value_name = "FILE", conflicts_with = "floor")]
+    pub(crate) baseline: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) gate: GateFlags,
+    /// Write the counts that do not depend on the machine to this file, as a baseline
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["floor", "baseline"])]
+    pub(crate) write_baseline: Option<PathBuf>,
+    /// Take turns with another version: before each block write `turn` and read a line
+    #[arg(long, hide = true, value_name = "JOB")]
+    pub(crate) in_turn: Option<String>,
+}
+
+const COMPARE_CODES: &str = "Exit codes: 0 fine, 1 a run was incorrect, 2 regression (or a wrong \
+                             command line), 3 no verdict: the runs cannot be compared here.";
+
+#[derive(Debug, Args)]
+pub(crate) struct CompareFlags {
+    /// results.json of the first run, or a baseline
+    pub(crate) old: PathBuf,
+    /// results.json of the second run
+    pub(crate) new: PathBuf,
+    #[command(flatten)]
+    pub(crate) gate: GateFlags,
+    /// Write a summary for a pull request: at most 40 lines of markdown
+    #[arg(long, value_name = "FILE")]
+    pub(crate) summary: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GateFlags {
+    /// What to fail on: counts, times or none
+    #[arg(long, value_name = "WHAT", default_value = "counts")]
+    pub(crate) gate: Gate,
+    /// Compare runs that were not made alike, and those that lack rows
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod compare;
 mod config;
 mod flags;
 mod opening;
@@ -39,6 +40,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Command::Probe(flags) => probe::run(flags, &settings, &registry),
         Command::Verify(flags) => verify::run(flags, &settings, &registry),
         Command::Bench(flags) => bench::run(flags, &settings, &registry),
+        Command::Compare(flags) => compare::run(flags),
         Command::Snapshot(flags) => snapshot::run(flags, &settings, &registry),
         Command::Config(flags) => show::run(flags, &settings, &registry),
     }

@@ -224,6 +224,40 @@ fn unknown_things_are_refused_with_what_there_is() {
 }
 
 #[test]
+fn compare_tells_the_gate_by_its_exit_code() {
+    let strata = Strata::new();
+    let file = |name: &str, text: &str| {
+        let path = strata.root.path().join(name);
+        fs_err::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let baseline = |name: &str, syncs: u64| {
+        let text = format!(
+            r#"{{"schema": "strata-baseline/1", "profile": "smoke", "input": "i", "seed": "1",
+                "rows": {{"fork": {{}}}}, "cells": {{"a:ext4": {{"fork": {{"syncs": {syncs}}}}}}}}}"#
+        );
+        file(name, &text)
+    };
+    let (two, three) = (baseline("two", 2), baseline("three", 3));
+    let old = file("old", r#"{"schema": "strata-bench/1"}"#);
+    let summary = strata.root.path().join("summary.md");
+    let write = summary.to_str().unwrap();
+    for (arguments, code) in [
+        (&["compare", &two, &two][..], 0),
+        (&["compare", &two, &three, "--summary", write], 2),
+        (&["compare", &two, &three, "--gate", "none"], 0),
+        (&["compare", &two, &two, "--gate", "times"], 3),
+        (&["compare", &two, &old], 3),
+        (&["compare", &two, "/no/such/file"], 3),
+    ] {
+        let output = strata.run(arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+    }
+    let summary = fs_err::read_to_string(summary).unwrap();
+    assert!(summary.contains("| **worse** | fork | a:ext4 | syncs | 2 | 3 |"));
+}
+
+#[test]
 fn configuration_tells_where_each_value_came_from() {
     let strata = Strata::new();
     let file = strata.root.path().join("config.yaml");

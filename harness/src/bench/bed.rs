@@ -33,6 +33,36 @@ fn mkfs_options(kind: &str) -> &'static [&'static str] {
     }
 }
 
+/// What the block layer tells of a device (Documentation/block/stat.rst).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct DeviceCounts {
+    /// Bytes written: sectors of field 7, each of 512 bytes.
+    pub(crate) bytes: u64,
+    /// Flushes of the device's cache, field 16; none where the kernel does not tell.
+    pub(crate) flushes: Option<u64>,
+}
+
+impl DeviceCounts {
+    /// What was added since `before`.
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self {
+            bytes: self.bytes.saturating_sub(before.bytes),
+            flushes: self
+                .flushes
+                .zip(before.flushes)
+                .map(|(now, then)| now.saturating_sub(then)),
+        }
+    }
+
+    /// Adds what another stretch wrote.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.bytes += other.bytes;
+        if let Some(flushes) = other.flushes {
+            *self.flushes.get_or_insert(0) += flushes;
+        }
+    }
+}
+
 /// A mounted file system that goes away, file and all, when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Bed {
@@ -118,17 +148,19 @@ impl Bed {
         Ok(strata_sys::file::sync_file_system(root)?)
     }
 
-    /// Bytes written to the device so far: sectors of field 7 of the block layer's statistics,
-    /// each of 512 bytes (Documentation/block/stat.rst).
-    pub(crate) fn device_bytes(&self) -> Result<u64> {
+    /// What reached the device so far.
+    pub(crate) fn device_counts(&self) -> Result<DeviceCounts> {
         let path = self.statistics.as_ref().expect("a made bed has a device");
         let text = fs_err::read_to_string(path)?;
-        let sectors: u64 = text
-            .split_whitespace()
-            .nth(6)
-            .with_context(|| format!("{} has no seventh field", path.display()))?
-            .parse()?;
-        Ok(sectors * 512)
+        let field = |number: usize| -> Result<u64> {
+            let word = text.split_whitespace().nth(number - 1);
+            let word = word.with_context(|| format!("{} has no field {number}", path.display()))?;
+            Ok(word.parse()?)
+        };
+        Ok(DeviceCounts {
+            bytes: field(7)? * 512,
+            flushes: field(16).ok(), // since Linux 5.5
+        })
     }
 
     /// Bytes in use, statfs(2). Exact after [`Bed::drain`]: before it, what is allocated late
@@ -234,10 +266,10 @@ mod tests {
         let place = tempfile::tempdir_in(crate::fixture::scratch_place()).unwrap();
         let bed = Bed::make("ext4", place.path(), "bed").unwrap();
         bed.drain().unwrap();
-        let before = bed.device_bytes().unwrap();
+        let before = bed.device_counts().unwrap();
         fs_err::write(bed.path().join("file"), vec![1; 1 << 20]).unwrap();
         bed.drain().unwrap();
-        let written = bed.device_bytes().unwrap() - before;
+        let written = bed.device_counts().unwrap().since(before).bytes;
         assert!((1 << 20..2 << 20).contains(&written), "{written}");
         let used = bed.used_bytes().unwrap();
         fs_err::remove_file(bed.path().join("file")).unwrap();

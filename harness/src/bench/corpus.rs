@@ -61,9 +61,10 @@ impl Corpora {
                 tars.push(scratch.join("layer-0.tar"));
                 pack(path, &tars[0])?;
             }
-            RootfsSource::SeededCorpus => {
+            RootfsSource::SeededCorpus | RootfsSource::SmallCorpus => {
                 let tree = scratch.join("seeded");
-                seeded::make(&tree, seed)?;
+                let small = matches!(source, RootfsSource::SmallCorpus);
+                seeded::make(&tree, seed, if small { 10 } else { 1 })?;
                 tars.push(scratch.join("layer-0.tar"));
                 pack(&tree, &tars[0])?;
                 fs_err::remove_dir_all(&tree)?;

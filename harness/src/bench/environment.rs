@@ -10,8 +10,15 @@ use strata_driver::Host;
 #[serde(transparent)]
 pub struct Environment(BTreeMap<String, String>);
 
-/// Facts that change from minute to minute: shown, but no part of the fingerprint.
-const FLEETING: &[&str] = &["load", "memory-available", "scratch-free", "boot-id"];
+/// Facts that change from run to run: shown, but no part of the fingerprint. The scratch directory
+/// has a name of its own in each run; what it lies on is a fact of its own.
+pub(crate) const FLEETING: &[&str] = &[
+    "load",
+    "memory-available",
+    "scratch-free",
+    "boot-id",
+    "scratch",
+];
 
 fn text(path: impl AsRef<Path>) -> Option<String> {
     let text = fs_err::read_to_string(path.as_ref()).ok()?;

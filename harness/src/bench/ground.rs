@@ -1,5 +1,6 @@
 //! Where the loop files of a run stand: a directory with room, or a device of its own.
 
+use crate::bench::bed::require_journal;
 use crate::bench::command::Tool;
 use crate::bench::plan::BenchPlan;
 use crate::bench::unfit::Unfit;
@@ -37,8 +38,9 @@ impl Ground {
             mounted: false,
             _fixture: fixture,
         };
-        if let Some(device) = &plan.device {
-            ground.mount(device)?;
+        match &plan.device {
+            Some(device) => ground.mount(device)?,
+            None => require_journal_below(&ground.path)?,
         }
         Ok(ground)
     }
@@ -74,6 +76,20 @@ impl Drop for Ground {
             }
         }
     }
+}
+
+/// Refuses loop files that stand on an ext4 without a journal: what is synced in them is no safer
+/// than in memory, and the report would say otherwise.
+fn require_journal_below(place: &Path) -> Result<()> {
+    let device = rustix::fs::stat(place)?.st_dev;
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let Ok(facts) = fs_err::read_to_string(format!("/sys/dev/block/{major}:{minor}/uevent")) else {
+        return Ok(()); // memory has no device
+    };
+    let name = facts.lines().find_map(|line| line.strip_prefix("DEVNAME="));
+    name.map_or(Ok(()), |name| {
+        require_journal(&Path::new("/dev").join(name))
+    })
 }
 
 /// `$STRATA_SCRATCH`, else the first place with room: memory before a disk. What is compared is

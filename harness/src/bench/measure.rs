@@ -1,6 +1,6 @@
 //! Measuring one sample: phases with their wall time, their write-back and their device bytes.
 
-use crate::bench::bed::Bed;
+use crate::bench::bed::{Bed, DeviceCounts};
 use crate::bench::sample::{Counted, Figure, Measured, PhaseSample, Space, SyscallCounts, Unit};
 use crate::bench::syscalls::SyscallCounter;
 use anyhow::Result;
@@ -53,8 +53,7 @@ impl Phase {
 #[derive(Debug)]
 enum Mode<'a> {
     Timed,
-    Counting(&'a mut dyn SyscallCounter),
-    Dry,
+    Counting(Option<&'a mut (dyn SyscallCounter + 'static)>),
 }
 
 /// Records the phases of one sample.
@@ -64,6 +63,7 @@ pub(crate) struct Recorder<'a> {
     mode: Mode<'a>,
     measured: Measured,
     used_before: Option<u64>,
+    device: DeviceCounts,
 }
 
 impl<'a> Recorder<'a> {
@@ -72,15 +72,15 @@ impl<'a> Recorder<'a> {
         Self::with(bed, Mode::Timed)
     }
 
-    /// Counts calls into the kernel in the phases that count, and times nothing.
-    pub(crate) fn counting(bed: &'a Bed, counter: &'a mut dyn SyscallCounter) -> Result<Self> {
-        counter.reset()?;
+    /// Counts device bytes and, with a counter, calls into the kernel; times nothing.
+    pub(crate) fn counting(
+        bed: &'a Bed,
+        mut counter: Option<&'a mut (dyn SyscallCounter + 'static)>,
+    ) -> Result<Self> {
+        if let Some(counter) = &mut counter {
+            counter.reset()?;
+        }
         Ok(Self::with(bed, Mode::Counting(counter)))
-    }
-
-    /// Runs the phases and records nothing: the first repetition where nothing can be counted.
-    pub(crate) fn dry(bed: &'a Bed) -> Self {
-        Self::with(bed, Mode::Dry)
     }
 
     fn with(bed: &'a Bed, mode: Mode<'a>) -> Self {
@@ -89,6 +89,7 @@ impl<'a> Recorder<'a> {
             mode,
             measured: Measured::default(),
             used_before: None,
+            device: DeviceCounts::default(),
         }
     }
 
@@ -115,18 +116,28 @@ impl<'a> Recorder<'a> {
         time: impl FnOnce(&T, Duration) -> Duration,
     ) -> Result<T> {
         match &mut self.mode {
-            Mode::Dry => work(),
             Mode::Counting(counter) => {
                 if phase.counted == Counted::Aside {
                     return work();
                 }
-                counter.resume()?;
-                let outcome = work();
-                counter.pause()?;
-                outcome
+                let before = self.bed.device_counts()?;
+                let value = match counter {
+                    Some(counter) => {
+                        counter.resume()?;
+                        let outcome = work();
+                        counter.pause()?;
+                        outcome?
+                    }
+                    None => work()?,
+                };
+                if phase.edge == Edge::Drained {
+                    self.bed.drain()?;
+                }
+                self.device.add(self.bed.device_counts()?.since(before));
+                Ok(value)
             }
             Mode::Timed => {
-                let before = self.bed.device_bytes()?;
+                let before = self.bed.device_counts()?;
                 let start = Instant::now();
                 let value = work()?;
                 let ns = time(&value, start.elapsed()).as_nanos() as u64;
@@ -136,7 +147,7 @@ impl<'a> Recorder<'a> {
                     self.bed.drain()?;
                     drain_ns = start.elapsed().as_nanos() as u64;
                 }
-                let bytes = self.bed.device_bytes()?.saturating_sub(before);
+                let bytes = self.bed.device_counts()?.since(before).bytes;
                 self.record(phase, [ns, drain_ns, bytes]);
                 Ok(value)
             }
@@ -200,7 +211,7 @@ impl<'a> Recorder<'a> {
     pub(crate) fn device_bytes(&self) -> Option<u64> {
         match self.mode {
             Mode::Timed => self.measured.device_bytes(),
-            Mode::Counting(_) | Mode::Dry => None,
+            Mode::Counting(_) => None,
         }
     }
 
@@ -216,10 +227,7 @@ impl<'a> Recorder<'a> {
 
     /// Begins the sample's phases with nothing dirty from what prepared it.
     pub(crate) fn settle(&self) -> Result<()> {
-        match self.mode {
-            Mode::Timed => self.bed.drain(),
-            Mode::Counting(_) | Mode::Dry => Ok(()),
-        }
+        self.bed.drain()
     }
 
     /// All that was measured.
@@ -227,11 +235,16 @@ impl<'a> Recorder<'a> {
         self.measured
     }
 
-    /// The counts, if any were made.
-    pub(crate) fn counts(self) -> Result<Option<SyscallCounts>> {
+    /// What a counting recorder saw reach the device.
+    pub(crate) fn device(&self) -> DeviceCounts {
+        self.device
+    }
+
+    /// Calls into the kernel, if they were counted.
+    pub(crate) fn syscalls(self) -> Result<Option<SyscallCounts>> {
         match self.mode {
-            Mode::Counting(counter) => counter.counts().map(Some),
-            Mode::Timed | Mode::Dry => Ok(None),
+            Mode::Counting(Some(counter)) => counter.counts().map(Some),
+            Mode::Counting(None) | Mode::Timed => Ok(None),
         }
     }
 }

@@ -14,7 +14,9 @@
 mod bed;
 mod cell;
 mod command;
+pub mod compare;
 mod corpus;
+mod counts;
 mod environment;
 pub mod export;
 pub mod floors;
@@ -36,6 +38,7 @@ mod unfit;
 pub mod verdict;
 mod workloads;
 
+pub use counts::Counts;
 pub use environment::Environment;
 pub use plan::{BenchPlan, CellSpec, MIN_BLOCKS, Profile, RootfsSource};
 pub use progress::Progress;

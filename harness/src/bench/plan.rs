@@ -81,6 +81,9 @@ impl FromStr for CellSpec {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Profile {
+    /// Counts only, of two repetitions: the quick sizes on a small tree, no times and no blocks,
+    /// within a minute.
+    Smoke,
     /// Sizes that let ten blocks of seven cells end within minutes on two cores.
     #[default]
     Quick,
@@ -92,15 +95,16 @@ impl Profile {
     /// The word on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Smoke => "smoke",
             Self::Quick => "quick",
             Self::Full => "full",
         }
     }
 
-    /// `quick` or `full`, whichever this is.
+    /// `quick` or `full`, whichever this is; the sizes of smoke are the quick ones.
     pub(crate) fn pick<T>(self, quick: T, full: T) -> T {
         match self {
-            Self::Quick => quick,
+            Self::Smoke | Self::Quick => quick,
             Self::Full => full,
         }
     }
@@ -125,6 +129,8 @@ pub enum RootfsSource {
     Directory(PathBuf),
     /// No real input: a generated tree of the shape of a small distribution.
     SeededCorpus,
+    /// A tenth of that, for counts.
+    SmallCorpus,
 }
 
 impl fmt::Display for RootfsSource {
@@ -135,6 +141,7 @@ impl fmt::Display for RootfsSource {
                 write!(f, "{} and {} layers", base.display(), layers.len())
             }
             Self::Directory(path) => write!(f, "{}", path.display()),
+            Self::SmallCorpus => f.write_str("small seeded corpus"),
             Self::SeededCorpus => f.write_str("seeded corpus (no real root file system was given)"),
         }
     }
@@ -149,7 +156,7 @@ pub struct BenchPlan {
     pub workloads: Vec<String>,
     /// The user's own workloads, run beside the suite's.
     pub own: Vec<UserWorkload>,
-    /// Blocks to run, at least [`MIN_BLOCKS`].
+    /// Blocks to run, at least [`MIN_BLOCKS`]; the profile smoke runs none.
     pub blocks: u32,
     /// More blocks may follow, up to so many, while intervals are wide and the budget lasts.
     pub most_blocks: u32,
@@ -171,6 +178,9 @@ pub struct BenchPlan {
     pub command: String,
     /// Revision of the program, for the report.
     pub revision: Option<String>,
+    /// A job in which this run takes turns with others: before its set-up and before each block
+    /// it writes the line `turn` to standard output and reads a line from standard input.
+    pub job: Option<String>,
 }
 
 impl BenchPlan {
@@ -191,6 +201,7 @@ impl BenchPlan {
             device: None,
             command: String::new(),
             revision: None,
+            job: None,
         }
     }
 
@@ -201,7 +212,7 @@ impl BenchPlan {
             "no cell: name at least one DRIVER:FILESYSTEM"
         );
         ensure!(
-            self.blocks >= MIN_BLOCKS,
+            self.blocks >= MIN_BLOCKS || self.profile == Profile::Smoke,
             "{} blocks are too few for an interval: use at least {MIN_BLOCKS}",
             self.blocks
         );

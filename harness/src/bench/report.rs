@@ -1,5 +1,6 @@
 //! The data of a finished run, before it is shown in any form. Version [`SCHEMA`].
 
+use crate::bench::counts::Counts;
 use crate::bench::environment::Environment;
 use crate::bench::plan::Profile;
 use crate::bench::sample::{Figure, Sample, SyscallCounts};
@@ -51,6 +52,8 @@ pub struct RunFacts {
     pub command: String,
     /// Revision of the program.
     pub git: Option<String>,
+    /// The job in which this version took turns with another, if it did.
+    pub job: Option<String>,
     /// How calls into the kernel were counted, or why they were not.
     pub syscalls: String,
     /// The host.
@@ -73,6 +76,8 @@ pub enum Stopped {
     BudgetSpent,
     /// Ctrl-C.
     Interrupted,
+    /// Everything is counted, and nothing was to be timed.
+    CountsDone,
 }
 
 impl Stopped {
@@ -84,6 +89,7 @@ impl Stopped {
             Self::IntervalsNarrow => "all intervals narrow enough",
             Self::BudgetSpent => "time budget spent",
             Self::Interrupted => "interrupted",
+            Self::CountsDone => "all counts taken, nothing timed",
         }
     }
 }
@@ -127,6 +133,8 @@ pub struct CellReport {
     pub samples: Vec<Sample>,
     /// Calls into the kernel of one repetition.
     pub syscalls: Option<SyscallCounts>,
+    /// Counts of each untimed repetition.
+    pub counts: Vec<Counts>,
     /// What the samples amount to; none for too few of them, and for a cell that was wrong.
     pub summary: Option<Summary>,
     /// What was wrong with a result of this cell: such a cell has no speed.
@@ -173,7 +181,7 @@ pub struct Summary {
 }
 
 /// The comparison of a cell with its twin: how often chance alone would have been reported.
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct SelfCheck {
     /// Cell that has a twin.
     pub of: Option<String>,
@@ -203,7 +211,7 @@ impl SelfCheck {
 }
 
 /// Something that was not run.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Skipped {
     /// The cell, or the cell and the row.
     pub what: String,

@@ -2,12 +2,13 @@
 
 use crate::bench::cell::{Cell, Making};
 use crate::bench::corpus::{Base, Corpora};
+use crate::bench::counts::Counts;
 use crate::bench::environment::Environment;
 use crate::bench::ground::Ground;
 use crate::bench::judge::judge;
 use crate::bench::measure::Recorder;
 use crate::bench::outcome::Outcome;
-use crate::bench::plan::BenchPlan;
+use crate::bench::plan::{BenchPlan, Profile};
 use crate::bench::progress::{Progress, Step};
 use crate::bench::report::{
     BenchReport, CellReport, Role, RunFacts, SCHEMA, SelfCheck, Skipped, Stopped,
@@ -21,6 +22,7 @@ use crate::bench::workloads::{self, Cache, Run, Workload};
 use crate::interrupt;
 use anyhow::{Context, Result, ensure};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead as _, Write as _};
 use std::time::{Duration, Instant, SystemTime};
 use strata_driver::{Host, Registry};
 
@@ -53,6 +55,9 @@ pub fn run(
         .enable_all()
         .build()?;
     interrupt::listen(&runtime);
+    if plan.job.is_some() {
+        take_turn()?;
+    }
     let mut runner = Runner::set_up(plan, registry, (runtime.handle(), progress))?;
     let stopped = runner.sample_all(progress)?;
     let report = runner.report(stopped);
@@ -185,7 +190,11 @@ impl Runner {
 
     fn tell(&self, progress: &mut dyn Progress, now: &str) {
         let per_block = (self.cells.len() * self.rows.len()) as u64;
-        let total = per_block * (1 + u64::from(self.plan.blocks.max(self.blocks)));
+        let rounds = match self.plan.profile {
+            Profile::Smoke => 1,
+            Profile::Quick | Profile::Full => self.plan.blocks.max(self.blocks),
+        };
+        let total = per_block * (1 + u64::from(rounds));
         let left = self.sampling.filter(|_| self.order > 0).map(|since| {
             since
                 .elapsed()
@@ -209,10 +218,16 @@ impl Runner {
         if !self.first_round(progress)? {
             return Ok(Stopped::Interrupted);
         }
+        if self.plan.profile == Profile::Smoke {
+            return Ok(Stopped::CountsDone);
+        }
         let cold = (0..self.rows.len()).filter(|row| self.rows[*row].cache() != Cache::Warm);
         let schedule =
             Schedule::new(self.plan.seed, self.cells.len(), self.rows.len()).keep_together(cold);
         loop {
+            if self.plan.job.is_some() {
+                take_turn()?;
+            }
             for slot in schedule.block(self.blocks) {
                 if interrupt::interrupted() {
                     return Ok(Stopped::Interrupted);
@@ -246,7 +261,12 @@ impl Runner {
                     self.shown(cell)
                 );
                 self.tell(progress, &now);
-                self.counted(Slot { cell, row })?;
+                let slot = Slot { cell, row };
+                self.counted(slot)?;
+                if self.plan.profile == Profile::Smoke {
+                    // A second look: what else happens adds to a count and never takes away.
+                    self.counted(slot)?;
+                }
             }
         }
         Ok(true)
@@ -261,10 +281,9 @@ impl Runner {
         let order = self.order;
         self.order += 1;
         let cell = &self.cells[slot.cell];
-        let mut recorder = match &mut self.counter {
-            Ok(counter) => Recorder::counting(&cell.bed, counter.as_mut())?,
-            Err(_) => Recorder::dry(&cell.bed),
-        };
+        let walked = cell.subject.entries_walked();
+        let counter = self.counter.as_deref_mut().ok();
+        let mut recorder = Recorder::counting(&cell.bed, counter)?;
         let mut run = Run {
             subject: &*cell.subject,
             corpora: &self.corpora,
@@ -274,7 +293,14 @@ impl Runner {
         };
         let outcome = self.rows[slot.row].sample(&mut run);
         let dropped = run.dropped_caches;
-        self.reports[index].syscalls = recorder.counts()?;
+        let device = recorder.device();
+        let walked = cell.subject.entries_walked() - walked;
+        let syscalls = recorder.syscalls()?;
+        let report = &mut self.reports[index];
+        report
+            .counts
+            .push(Counts::new(device, walked, syscalls.as_ref()));
+        report.syscalls = syscalls;
         self.after(slot, outcome, dropped).map(drop)
     }
 
@@ -414,6 +440,7 @@ impl Runner {
                 input: self.corpora.description.clone(),
                 command: self.plan.command.clone(),
                 git: self.plan.revision.clone(),
+                job: self.plan.job.clone(),
                 syscalls,
                 fingerprint: self.environment.fingerprint(),
                 env: self.environment.clone(),
@@ -423,6 +450,17 @@ impl Runner {
             skipped: self.skipped.clone(),
         }
     }
+}
+
+/// Waits until whoever runs several versions says that it is this one's turn.
+fn take_turn() -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(b"turn\n")?;
+    stdout.flush()?;
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    ensure!(!line.is_empty(), "whoever gave the turns is gone");
+    Ok(())
 }
 
 /// Rows that need what only the owner of the machine may do.
@@ -468,6 +506,10 @@ fn open_cells(
             .collect();
         return Err(Unfit::new(format!("no cell can run here: {}", reasons.join("; "))).into());
     }
+    if plan.profile == Profile::Smoke {
+        cells.push(Cell::control(making)?);
+        return Ok(cells); // counts need no twin
+    }
     // The middle one: which it is does not depend on who is fast.
     let middle = cells[cells.len() / 2].spec.clone();
     if let Some(spec) = middle {
@@ -498,6 +540,7 @@ fn empty_reports(rows: &[Box<dyn Workload>], cells: &[Cell]) -> Vec<CellReport> 
         durability: cell.spec.as_ref().map(|spec| spec.durability),
         samples: Vec::new(),
         syscalls: None,
+        counts: Vec::new(),
         summary: None,
         incorrect: None,
     };

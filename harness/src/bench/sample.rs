@@ -19,7 +19,7 @@ pub struct PhaseSample {
 }
 
 /// Whether a phase belongs to the time that a row is judged by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Counted {
     /// It does.
@@ -133,6 +133,8 @@ pub struct SyscallCounts {
     pub all: u64,
     /// Those that wait for the disk, by name (`fsync`, `fdatasync`, `syncfs`, `sync`, ...).
     pub syncs: BTreeMap<String, u64>,
+    /// Calls by class: `mounts`, `names`, `lookups`, `data`.
+    pub classes: BTreeMap<String, u64>,
 }
 
 impl SyscallCounts {
@@ -146,6 +148,9 @@ impl SyscallCounts {
         self.all += other.all;
         for (name, count) in &other.syncs {
             *self.syncs.entry(name.clone()).or_default() += count;
+        }
+        for (class, count) in &other.classes {
+            *self.classes.entry(class.clone()).or_default() += count;
         }
     }
 }

@@ -112,6 +112,27 @@ impl Bootstrap {
         })
     }
 
+    /// The ratio of two medians whose values have nothing to do with each other: `over / under`.
+    pub fn of_ratio(over: &[f64], under: &[f64], seed: u64) -> Option<Self> {
+        let centre = median(over)? / median(under).filter(|base| *base > 0.0)?;
+        let mut random = Seed(seed).generator("bootstrap of a ratio");
+        let mut resample = |values: &[f64]| {
+            let drawn: Vec<f64> = (0..values.len())
+                .map(|_| values[random.below(values.len())])
+                .collect();
+            median(&drawn)
+        };
+        let mut medians: Vec<f64> = (0..RESAMPLES)
+            .filter_map(|_| Some(resample(over)? / resample(under)?))
+            .collect();
+        medians.sort_by(f64::total_cmp);
+        Some(Self {
+            centre,
+            values: medians.clone(),
+            medians,
+        })
+    }
+
     /// The percentile interval that leaves `alpha / 2` out on either side.
     pub fn interval(&self, alpha: f64) -> Interval {
         let at = |share: f64| {

@@ -20,6 +20,96 @@ pub(crate) const SYNCS: &[&str] = &[
     "msync",
 ];
 
+/// Classes of calls that are counted each as a whole: every name that the call has in the kernel
+/// or in strace(1). Waiting (`futex`, `epoll_wait`) is in none of them, because its number is the
+/// scheduler's choice.
+pub(crate) const CLASSES: &[(&str, &[&str])] = &[
+    // A mount is made by one of these; moving it into place and unmounting are not counted again.
+    ("mounts", &["mount", "fsmount", "open_tree"]),
+    (
+        "names",
+        &[
+            "open",
+            "openat",
+            "openat2",
+            "creat",
+            "mkdir",
+            "mkdirat",
+            "rmdir",
+            "unlink",
+            "unlinkat",
+            "rename",
+            "renameat",
+            "renameat2",
+            "link",
+            "linkat",
+            "symlink",
+            "symlinkat",
+            "mknod",
+            "mknodat",
+            "chmod",
+            "fchmod",
+            "fchmodat",
+            "fchmodat2",
+            "chown",
+            "fchown",
+            "lchown",
+            "fchownat",
+            "utimensat",
+            "setxattr",
+            "lsetxattr",
+            "fsetxattr",
+            "removexattr",
+            "lremovexattr",
+            "fremovexattr",
+        ],
+    ),
+    (
+        "lookups",
+        &[
+            "stat",
+            "newstat",
+            "fstat",
+            "newfstat",
+            "lstat",
+            "newlstat",
+            "newfstatat",
+            "statx",
+            "access",
+            "faccessat",
+            "faccessat2",
+            "getdents64",
+            "getxattr",
+            "lgetxattr",
+            "fgetxattr",
+            "listxattr",
+            "llistxattr",
+            "flistxattr",
+            "readlink",
+            "readlinkat",
+        ],
+    ),
+    (
+        "data",
+        &[
+            "read",
+            "write",
+            "pread64",
+            "pwrite64",
+            "readv",
+            "writev",
+            "preadv",
+            "pwritev",
+            "copy_file_range",
+            "sendfile",
+            "sendfile64",
+            "splice",
+            "ftruncate",
+            "fallocate",
+        ],
+    ),
+];
+
 /// Something that counts the calls between its two ends.
 pub(crate) trait SyscallCounter: std::fmt::Debug {
     /// How it counts, for the report.

@@ -25,6 +25,14 @@ pub(crate) enum Fault {
     LeaksMount,
     /// It claims a native diff and walks whole trees.
     WalksEverything,
+    /// Copying a layer syncs each file of the copy.
+    SyncsEachFile,
+    /// A diff looks at all of the base once more.
+    WalksBase,
+    /// Seeing a snapshot makes a mount and takes it away again.
+    MountsOnceMore,
+    /// A copy has a file that its source has not.
+    AddsFile,
     /// One quirk is declared that it has not, and one that it has is not.
     LiesAboutQuirks,
 }
@@ -83,6 +91,16 @@ impl Faulty {
         Ok(self.inner.mounts(key).await?.steps[0].source.clone())
     }
 
+    /// Looks at every entry of a committed layer, through a view of it.
+    async fn walk_layer(&self, name: &SnapshotName) -> Result<()> {
+        let key = SnapshotName::new("walked").unwrap();
+        let options = PrepareOptions::default();
+        self.inner.view(&key, Some(name), &options).await?;
+        let entries = count_entries(&self.tree(&key).await?);
+        self.counters().add_entries_walked(entries);
+        self.inner.remove(&key).await
+    }
+
     fn leak_a_mount(&self) -> Result<()> {
         let root = &self.inner.info().root;
         rustix::mount::mount_bind(root, root).map_err(|errno| Error::io("leak", errno.into()))
@@ -112,6 +130,33 @@ fn drop_xattrs(directory: &Path) {
             drop_xattrs(&path);
         }
     }
+}
+
+fn sync_files(directory: &Path) {
+    for entry in fs_err::read_dir(directory).unwrap() {
+        let entry = entry.unwrap();
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            sync_files(&entry.path());
+        } else if kind.is_file() {
+            fs_err::File::open(entry.path())
+                .unwrap()
+                .sync_all()
+                .unwrap();
+        }
+    }
+}
+
+fn count_entries(directory: &Path) -> u64 {
+    let mut entries = 0;
+    for entry in fs_err::read_dir(directory).unwrap() {
+        let entry = entry.unwrap();
+        entries += 1;
+        if entry.file_type().unwrap().is_dir() {
+            entries += count_entries(&entry.path());
+        }
+    }
+    entries
 }
 
 /// Where each header of an archive begins, and the bytes that belong to it.
@@ -180,6 +225,10 @@ impl StorageDriver for Faulty {
         self.inner.prepare(key, parent, options).await?;
         match self.fault {
             Fault::DropsXattr if parent.is_some() => drop_xattrs(&self.tree(key).await?),
+            Fault::AddsFile if parent.is_some() => {
+                fs_err::write(self.tree(key).await?.join("stray"), "stray").unwrap();
+            }
+            Fault::SyncsEachFile if parent.is_some() => sync_files(&self.tree(key).await?),
             Fault::LeaksMount => self.leak_a_mount()?,
             _ => {}
         }
@@ -196,6 +245,11 @@ impl StorageDriver for Faulty {
     }
 
     async fn mounts(&self, key: &SnapshotName) -> Result<MountPlan> {
+        if self.fault == Fault::MountsOnceMore {
+            self.leak_a_mount()?;
+            rustix::mount::unmount(&self.inner.info().root, rustix::mount::UnmountFlags::DETACH)
+                .map_err(|errno| Error::io("mounts", errno.into()))?;
+        }
         self.inner.mounts(key).await
     }
 
@@ -242,6 +296,11 @@ impl StorageDriver for Faulty {
         upper: &SnapshotName,
         options: &DiffOptions,
     ) -> Result<DiffStream> {
+        if self.fault == Fault::WalksBase
+            && let Some(lower) = lower
+        {
+            self.walk_layer(lower).await?;
+        }
         self.inner.diff(lower, upper, options).await
     }
 

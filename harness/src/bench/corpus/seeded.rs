@@ -23,15 +23,16 @@ fn size(random: &mut Generator) -> usize {
     }
 }
 
-/// Makes the tree at `root`, which must not exist. The same seed gives the same tree.
-pub(super) fn make(root: &Path, seed: u64) -> Result<()> {
+/// Makes the tree at `root`, which must not exist, with one in `share` of its files and
+/// directories. The same seed gives the same tree.
+pub(super) fn make(root: &Path, seed: u64, share: usize) -> Result<()> {
     let mut random = Seed(seed).generator("seeded root file system");
     fs_err::create_dir(root)?;
     let mut directories = vec![root.to_owned()];
     for top in ["bin", "etc", "lib", "usr", "var", "opt"] {
         directories.push(root.join(top));
     }
-    while directories.len() < DIRECTORIES {
+    while directories.len() < DIRECTORIES / share {
         let parent = random.pick(&directories[1..]).clone();
         if parent.components().count() < root.components().count() + 8 {
             directories.push(parent.join(format!("d{:03}", directories.len())));
@@ -40,8 +41,8 @@ pub(super) fn make(root: &Path, seed: u64) -> Result<()> {
     for directory in &directories[1..] {
         fs_err::create_dir_all(directory)?;
     }
-    let mut left = BYTES;
-    for number in 0..FILES {
+    let mut left = BYTES / share;
+    for number in 0..FILES / share {
         let directory = if number < 120 {
             root.join("etc")
         } else {

@@ -9,8 +9,8 @@ use crate::tree::Tree;
 fn seeded_tree_has_the_shape_of_a_distribution_and_repeats() {
     let scratch = tempfile::tempdir_in(crate::fixture::scratch_place()).unwrap();
     let (one, two) = (scratch.path().join("one"), scratch.path().join("two"));
-    seeded::make(&one, 1).unwrap();
-    seeded::make(&two, 1).unwrap();
+    seeded::make(&one, 1, 1).unwrap();
+    seeded::make(&two, 1, 1).unwrap();
     let tree = Tree::read(&one).unwrap();
     assert_eq!(tree.digest(), Tree::read(&two).unwrap().digest());
     let count = |wanted: &dyn Fn(&crate::tree::Node) -> bool| {

@@ -56,7 +56,9 @@ fn cell(workload: &str, name: &str, ns: u64) -> CellReport {
         syscalls: Some(SyscallCounts {
             all: 40,
             syncs: BTreeMap::from([("fsync".into(), 2)]),
+            ..SyscallCounts::default()
         }),
+        counts: Vec::new(),
         summary: None,
         incorrect: None,
     }
@@ -85,6 +87,7 @@ fn report(rows: usize) -> BenchReport {
             input: "seeded corpus".into(),
             command: "strata bench --seed 42".into(),
             git: None,
+            job: None,
             syscalls: "counted".into(),
             env: Environment::default(),
             fingerprint: String::new(),

@@ -81,13 +81,13 @@ impl Lifecycle {
         let Ok(mut counter) = counter(stage.path()) else {
             return Ok(None);
         };
-        let mut recorder = Recorder::counting(bed, counter.as_mut())?;
+        let mut recorder = Recorder::counting(bed, Some(counter.as_mut()))?;
         recorder.time(&Phase::new("once"), || {
             let key = "counted";
             subject.prepare(key, Some(base))?;
             subject.remove(key)
         })?;
-        let counts = recorder.counts()?.unwrap_or_default();
+        let counts = recorder.syscalls()?.unwrap_or_default();
         let limit = match self.durability {
             Durability::Durable => 1.0,
             Durability::Volatile => 0.0,

@@ -19,10 +19,10 @@ pub(super) fn measure(stage: &Stage<'_>, kind: &str) -> Result<Vec<Figure>> {
     let mut written = Vec::new();
     for _ in 0..3 {
         bed.drain()?;
-        let before = bed.device_bytes()?;
+        let before = bed.device_counts()?;
         subject.prepare("copy", Some(&base))?;
         bed.drain()?;
-        written.push((bed.device_bytes()? - before) as f64);
+        written.push(bed.device_counts()?.since(before).bytes as f64);
         let live = subject.mount("copy")?;
         entries = 0;
         bare_walk(live.path(), &mut entries)?;

@@ -52,6 +52,7 @@ fn cell(name: &str, role: Role, times: impl Fn(u32) -> f64) -> CellReport {
         durability: None,
         samples,
         syscalls: None,
+        counts: Vec::new(),
         summary: None,
         incorrect: None,
     }

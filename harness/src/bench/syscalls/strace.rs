@@ -1,6 +1,6 @@
 //! Counting with strace(1) attached to this process.
 
-use super::{SYNCS, SyscallCounter};
+use super::{CLASSES, SYNCS, SyscallCounter};
 use crate::bench::command::Tool;
 use crate::bench::sample::SyscallCounts;
 use anyhow::{Context, Result, bail};
@@ -126,6 +126,10 @@ pub(super) fn parse(table: &str) -> Result<SyscallCounts> {
         counts.all += calls;
         if SYNCS.contains(&name) {
             *counts.syncs.entry(name.to_owned()).or_default() += calls;
+        }
+        for (class, names) in CLASSES {
+            let member = if names.contains(&name) { calls } else { 0 };
+            *counts.classes.entry((*class).to_owned()).or_default() += member;
         }
     }
     if counts.all == 0 {

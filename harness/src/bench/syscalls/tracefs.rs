@@ -1,6 +1,7 @@
-//! Counting with two trace instances: one for all calls, one for those that wait for the disk.
+//! Counting with trace instances: one for all calls, one for those that wait for the disk, and one
+//! for each class.
 
-use super::{SYNCS, SyscallCounter};
+use super::{CLASSES, SYNCS, SyscallCounter};
 use crate::bench::sample::SyscallCounts;
 use anyhow::{Context, Result, bail};
 use rustix::mount::{MountFlags, UnmountFlags};
@@ -8,11 +9,16 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+/// The class that holds write(2), by which instances are turned on and off: it is turned on last
+/// and off first.
+const LAST: &str = "data";
+
 /// Counts with the tracing file system (Documentation/trace/ftrace.rst).
 #[derive(Debug)]
 pub(super) struct Tracefs {
     all: Instance,
     syncs: Instance,
+    classes: Vec<(&'static str, Instance)>,
     pauses: u64,
     // After the instances, which live on it.
     _mount: TraceMount,
@@ -61,6 +67,8 @@ impl TraceMount {
 struct Instance {
     path: PathBuf,
     switch: Option<File>,
+    /// Events that were there at the start.
+    before: u64,
 }
 
 impl Instance {
@@ -69,7 +77,11 @@ impl Instance {
             .join("instances")
             .join(format!("strata-bench-{}-{name}", std::process::id()));
         fs_err::create_dir(&path).context("no trace instance can be made")?;
-        let mut instance = Self { path, switch: None };
+        let mut instance = Self {
+            path,
+            switch: None,
+            before: 0,
+        };
         instance.set("tracing_on", "0")?;
         instance.set("options/event-fork", "1")?;
         instance.switch = Some(
@@ -95,10 +107,9 @@ impl Instance {
         Ok(switch.write_all(value.as_bytes())?)
     }
 
-    /// Empties the buffers and follows all threads that this process has now.
-    fn ready(&self) -> Result<()> {
-        self.set("trace", "")?;
-        self.set("set_event_pid", "")?;
+    /// Follows all threads that this process has now, and all that they start. Done once: each
+    /// number waits for every processor, tens of milliseconds on a busy machine.
+    fn follow(&self) -> Result<()> {
         for thread in fs_err::read_dir("/proc/self/task")? {
             let number = thread?.file_name().to_string_lossy().into_owned();
             fs_err::OpenOptions::new()
@@ -109,7 +120,20 @@ impl Instance {
         Ok(())
     }
 
-    /// Events since the buffers were emptied, those that were overwritten included.
+    /// Counts from here on.
+    fn restart(&mut self) -> Result<()> {
+        self.before = 0;
+        self.before = self.total()?;
+        Ok(())
+    }
+
+    /// Empties the buffers.
+    fn clear(&mut self) -> Result<()> {
+        self.before = 0;
+        self.set("trace", "")
+    }
+
+    /// Events since the start, those that were overwritten included.
     fn total(&self) -> Result<u64> {
         let mut total = 0;
         for processor in fs_err::read_dir(self.path.join("per_cpu"))? {
@@ -122,7 +146,7 @@ impl Instance {
                 }
             }
         }
-        Ok(total)
+        Ok(total.saturating_sub(self.before))
     }
 }
 
@@ -152,12 +176,31 @@ impl Tracefs {
                 .set(&format!("events/syscalls/sys_enter_{name}/enable"), "1")
                 .with_context(|| format!("the kernel has no event for {name}"))?;
         }
+        let mut classes = Vec::new();
+        for (class, names) in CLASSES {
+            let instance = Instance::make(&mount.path, class)?;
+            instance.set("buffer_size_kb", "8")?;
+            // Which of the names there are depends on the architecture.
+            let known = names.iter().filter(|name| {
+                let event = format!("events/syscalls/sys_enter_{name}/enable");
+                instance.set(&event, "1").is_ok()
+            });
+            if known.count() == 0 {
+                bail!("the kernel has no event for the class {class}");
+            }
+            classes.push((*class, instance));
+        }
         let mut counter = Self {
             all,
             syncs,
+            classes,
             pauses: 0,
             _mount: mount,
         };
+        let classes = counter.classes.iter().map(|(_, instance)| instance);
+        for instance in classes.chain([&counter.all, &counter.syncs]) {
+            instance.follow()?;
+        }
         // An instance that exists but records nothing (lockdown) must not pass for zero calls.
         counter.reset()?;
         counter.resume()?;
@@ -179,17 +222,26 @@ impl SyscallCounter for Tracefs {
 
     fn reset(&mut self) -> Result<()> {
         self.pauses = 0;
-        self.syncs.ready()?;
-        self.all.ready()
+        self.syncs.clear()?;
+        for (_, instance) in &mut self.classes {
+            instance.restart()?;
+        }
+        self.all.restart()
     }
 
     fn resume(&mut self) -> Result<()> {
         self.syncs.turn("1")?;
+        for (_, instance) in &mut self.classes {
+            instance.turn("1")?;
+        }
         self.all.turn("1")
     }
 
     fn pause(&mut self) -> Result<()> {
         self.all.turn("0")?;
+        for (_, instance) in self.classes.iter_mut().rev() {
+            instance.turn("0")?;
+        }
         self.syncs.turn("0")?;
         self.pauses += 1;
         Ok(())
@@ -202,6 +254,12 @@ impl SyscallCounter for Tracefs {
             all,
             ..SyscallCounts::default()
         };
+        for (class, instance) in &self.classes {
+            // Turning is a write: the last class sees `all` go on and off, and its own end.
+            let ours = if *class == LAST { 3 * self.pauses } else { 0 };
+            let count = instance.total()?.saturating_sub(ours);
+            counts.classes.insert((*class).to_owned(), count);
+        }
         let trace = fs_err::read_to_string(self.syncs.path.join("trace"))?;
         for line in trace.lines().filter(|line| !line.starts_with('#')) {
             let name = SYNCS

@@ -98,7 +98,10 @@ pub(crate) fn exclusive_anew(
         Err(errno) => return Err(fail(errno)),
     }
     let taken = exclusive(catalog, row, snapshot, operation);
-    if taken.is_err() {
+    let is_gone =
+        |error: &Error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidState);
+    // Not where somebody else has it now: that is about to fill it.
+    if taken.as_ref().is_err_and(is_gone) {
         // The snapshot itself is gone: its directory was removed, not lost.
         match rustix::fs::rmdir(snapshot) {
             Ok(()) | Err(Errno::NOENT) => {}

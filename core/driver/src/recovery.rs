@@ -1,10 +1,11 @@
 //! Recovery and reclaiming for drivers that keep a directory per snapshot.
 
-use crate::catalog::{Catalog, Leftovers, Row, SnapshotId};
+use crate::catalog::{Catalog, Draft, Leftovers, Row, SnapshotId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard;
 use crate::tree::{self, Budget, Removal};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -12,6 +13,9 @@ use std::path::Path;
 /// Entries that `remove` deletes at once; what is larger is left to `reclaim`, so that removing
 /// an image costs the same as removing a container.
 pub const REMOVE_BUDGET: u64 = 512;
+
+/// What the name of a directory ends with that is too large to be removed at once.
+const REMOVING: &str = ".removing";
 
 /// Deletes what removed, abandoned and unknown snapshots left in `directory`, whose entries are
 /// named by `parse`. Returns how many snapshots are gone. Idempotent.
@@ -26,35 +30,72 @@ pub fn sweep(
     let mut found = BTreeSet::new();
     for entry in fs_err::read_dir(directory).map_err(|error| Error::io("reclaim", error))? {
         let entry = entry.map_err(|error| Error::io("reclaim", error))?;
-        found.extend(entry.file_name().to_str().and_then(&parse));
+        let name = entry.file_name();
+        let name = name
+            .to_str()
+            .map(|name| name.strip_suffix(REMOVING).unwrap_or(name));
+        found.extend(name.and_then(&parse));
+    }
+    if let Some(highest) = found.last() {
+        catalog.never_give(*highest)?;
     }
     let known = catalog.known_ids()?;
     let mut gone = 0;
+    // One that cannot be deleted keeps no other back, and no root from being opened.
+    let mut failed = None;
+    let mut note = |outcome: Result<()>| match outcome {
+        Ok(()) => gone += 1,
+        Err(error) => {
+            tracing::warn!(error = %error.chain(), "remains of a snapshot stay");
+            failed.get_or_insert(error);
+        }
+    };
     for &orphan in found.iter().filter(|id| !known.contains(**id)) {
         tracing::info!(id = %orphan, "deleting a directory that no snapshot owns");
-        remove_all(directory, orphan)?;
-        gone += 1;
+        note(remove_all(directory, orphan));
     }
     for row in catalog.leftovers(which)? {
-        remove_all(directory, row.id)?;
-        catalog.finish_remove(row.id)?;
-        gone += 1;
+        let removed = remove_all(directory, row.id);
+        note(removed.and_then(|()| catalog.finish_remove(row.id)));
     }
-    Ok(gone)
+    match failed {
+        Some(error) if which == Leftovers::AbandonedOrRemoved => Err(error),
+        _ => Ok(gone),
+    }
+}
+
+/// Makes the directory of a snapshot that is being made, and claims it.
+pub fn make_home(draft: &Draft, path: &Path) -> Result<()> {
+    match rustix::fs::mkdir(path, Mode::RWXU) {
+        Ok(()) => {
+            draft.claim();
+            Ok(())
+        }
+        Err(Errno::EXIST) => Err(Error::new(ErrorKind::Corrupt, "prepare")
+            .because("something is there under a number that was never given")
+            .with("path", path.display())
+            .hint("open the root again, which deletes what no snapshot owns")),
+        Err(errno) => Err(Error::io("prepare", errno.into()).with("path", path.display())),
+    }
 }
 
 /// Deletes the directory of a snapshot whose removal is recorded, if it is small; the rest is
 /// for [`sweep`].
-pub fn remove_now(catalog: &Catalog, directory: &Path, id: SnapshotId) -> Result<()> {
-    let home = open(directory)?;
-    let name = id.to_string();
-    match tree::remove(
-        home.as_fd(),
-        name.as_bytes(),
-        Budget::Entries(REMOVE_BUDGET),
-    )? {
-        Removal::Complete => catalog.finish_remove(id),
-        Removal::Left => Ok(()),
+pub fn remove_now(catalog: &Catalog, directory: &Path, id: SnapshotId) {
+    let removed = (|| {
+        let home = open(directory)?;
+        let name = id.to_string();
+        let budget = Budget::Entries(REMOVE_BUDGET);
+        if tree::remove(home.as_fd(), name.as_bytes(), budget)? == Removal::Complete {
+            return catalog.finish_remove(id);
+        }
+        // Plans that were made before end with the name.
+        rustix::fs::renameat(&home, &name, &home, format!("{name}{REMOVING}"))
+            .map_err(|errno| Error::io("remove", errno.into()).with("id", id))
+    })();
+    if let Err(error) = removed {
+        // The snapshot is gone all the same.
+        tracing::warn!(error = %error.chain(), "remains of a snapshot are left to reclaim");
     }
 }
 
@@ -115,7 +156,11 @@ fn empty(snapshot: &Path, name: &str) -> Result<()> {
 /// Deletes all of a snapshot's directory, for a creation that failed.
 pub fn remove_all(directory: &Path, id: SnapshotId) -> Result<()> {
     let home = open(directory)?;
-    tree::remove(home.as_fd(), id.to_string().as_bytes(), Budget::Unlimited).map(drop)
+    for name in [id.to_string(), format!("{id}{REMOVING}")] {
+        let removed = tree::remove(home.as_fd(), name.as_bytes(), Budget::Unlimited);
+        removed.map(drop)?;
+    }
+    Ok(())
 }
 
 fn open(directory: &Path) -> Result<OwnedFd> {

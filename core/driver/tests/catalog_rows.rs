@@ -295,6 +295,7 @@ fn a_creation_that_fails_is_unmade_and_leaves_no_row() {
             &new,
             |draft| {
                 made = Some(draft.id);
+                draft.claim();
                 make()
             },
             |id| {
@@ -394,7 +395,7 @@ fn reservations_cover_what_is_being_made_and_go_with_their_instance() {
     let reservations = || {
         let raw = rusqlite::Connection::open(root.path().join("catalog.db")).unwrap();
         raw.query_row(
-            "SELECT count(*) FROM reserved WHERE holder <> ''",
+            "SELECT count(DISTINCT holder) FROM reserved WHERE holder <> ''",
             [],
             |row| row.get::<_, i64>(0),
         )
@@ -563,4 +564,89 @@ fn ids_read_what_they_write_and_nothing_else() {
             "{wrong}"
         );
     }
+}
+
+#[test]
+fn what_was_there_before_is_not_unmade() {
+    let root = tempfile::tempdir().unwrap();
+    let catalog = open(root.path()).unwrap();
+    let new = NewSnapshot {
+        key: &name("key"),
+        kind: SnapshotKind::Active,
+        parent: None,
+        labels: &Labels::new(),
+    };
+    let place = root.path().join("1");
+    fs_err::create_dir(&place).unwrap();
+    let made = catalog.create(
+        &new,
+        |draft| strata_driver::recovery::make_home(draft, &root.path().join(draft.id.to_string())),
+        |_| panic!("somebody else's is deleted"),
+    );
+    assert_eq!(kind(made), ErrorKind::Corrupt);
+    assert!(place.exists());
+}
+
+#[test]
+fn a_number_seen_on_disk_is_never_given() {
+    let root = tempfile::tempdir().unwrap();
+    let (first, second) = (open(root.path()).unwrap(), open(root.path()).unwrap());
+    let homes = root.path().join("snapshots");
+    // What a power loss leaves: directories, and a count that knows nothing of them.
+    fs_err::create_dir_all(homes.join("7/fs")).unwrap();
+    fs_err::create_dir_all(homes.join("9.removing/fs")).unwrap();
+    let sweep = |catalog| {
+        let parse = |name: &str| name.parse().ok();
+        strata_driver::recovery::sweep(catalog, &homes, Leftovers::Abandoned, parse).unwrap()
+    };
+    assert_eq!(sweep(&first), 2);
+    assert_eq!(fs_err::read_dir(&homes).unwrap().count(), 0);
+    for catalog in [&first, &second] {
+        let id = create(
+            catalog,
+            &format!("k{}", catalog.list().unwrap().len()),
+            None,
+        )
+        .unwrap();
+        assert!(id.get() > 9, "{id}");
+    }
+}
+
+#[test]
+fn an_idle_instance_hides_no_orphan_of_others() {
+    let root = tempfile::tempdir().unwrap();
+    let (idle, other) = (open(root.path()).unwrap(), open(root.path()).unwrap());
+    let mut between = None;
+    making(&idle, "slow", None, |slow| {
+        between = Some(create(&other, "between", None).unwrap());
+        for round in 0..8 {
+            create(&idle, &format!("k{round}"), None).unwrap();
+        }
+        assert!(idle.known_ids().unwrap().contains(slow.id));
+        Ok(())
+    })
+    .unwrap();
+    let between = between.unwrap();
+    other.begin_remove(&name("between")).unwrap();
+    other.finish_remove(between).unwrap();
+    drop(other);
+    for catalog in [&idle, &open(root.path()).unwrap()] {
+        assert!(!catalog.known_ids().unwrap().contains(between));
+    }
+}
+
+#[test]
+fn a_parent_removed_between_two_questions_is_not_found() {
+    let root = tempfile::tempdir().unwrap();
+    let catalog = open(root.path()).unwrap();
+    create(&catalog, "k", None).unwrap();
+    let base = commit(&catalog, "k", "base").unwrap();
+    create(&catalog, "child", Some("base")).unwrap();
+    let row = catalog.get(&name("child")).unwrap();
+    catalog.begin_remove(&name("child")).unwrap();
+    catalog.begin_remove(&name("base")).unwrap();
+    catalog.finish_remove(base).unwrap();
+    drop(catalog);
+    let catalog = open(root.path()).unwrap();
+    assert_eq!(kind(catalog.parents(&row)), ErrorKind::NotFound);
 }

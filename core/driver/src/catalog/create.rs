@@ -8,6 +8,7 @@ use super::database::{Fault, Sync};
 use super::row::{Draft, NewSnapshot, SnapshotId};
 use super::{Catalog, holder, query, taken};
 use crate::error::{Error, ErrorKind, Result};
+use rusqlite::Connection;
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
@@ -24,6 +25,8 @@ pub(super) struct Numbers {
     taken_at_once: i64,
     /// Given, and still being made.
     making: BTreeSet<SnapshotId>,
+    /// What its rows say.
+    recorded: Vec<RangeInclusive<i64>>,
 }
 
 impl Numbers {
@@ -36,6 +39,24 @@ impl Numbers {
 
     fn next_size(&self) -> i64 {
         (self.taken_at_once * 2).clamp(1, MOST_AT_ONCE)
+    }
+
+    /// Recorded ranges of which nothing is being made any more.
+    fn used_up(&self) -> Vec<RangeInclusive<i64>> {
+        let is_used = |range: &&RangeInclusive<i64>| {
+            let ids = SnapshotId(*range.start())..=SnapshotId(*range.end());
+            self.making.range(ids).next().is_none()
+        };
+        self.recorded.iter().filter(is_used).cloned().collect()
+    }
+}
+
+/// A number that is being made, for as long as it lives.
+struct Making<'a>(&'a Catalog, SnapshotId);
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        self.0.memory().numbers.making.remove(&self.1);
     }
 }
 
@@ -60,8 +81,8 @@ impl KnownIds {
 
 impl Catalog {
     /// Makes a snapshot: `make` prepares what is on disk, under a number that nobody else has;
-    /// the row that makes it true is the commit point of prepare and view. If either fails,
-    /// `unmake` deletes what `make` left.
+    /// the row that makes it true is the commit point of prepare and view. If either fails after
+    /// `make` has [claimed](Draft::claim) the number's place, `unmake` deletes what is there.
     ///
     /// A name in use is [`ErrorKind::AlreadyExists`], an unknown parent, or one that was removed
     /// meanwhile, [`ErrorKind::NotFound`], one that is not committed [`ErrorKind::InvalidState`].
@@ -72,40 +93,48 @@ impl Catalog {
         unmake: impl FnOnce(SnapshotId) -> Result<()>,
     ) -> Result<SnapshotId> {
         let (parent, chain) = self.outlook(new)?;
-        let draft = Draft {
-            id: self.number()?,
-            chain,
-        };
+        let making = Making(self, self.number()?);
+        let draft = Draft::new(making.1, chain);
         let done = make(&draft).and_then(|()| self.make_true(new, &draft, parent));
-        let outcome = match done {
-            Ok(()) => Ok(draft.id),
-            Err(error) => {
-                let error = self.blame_parent(new, parent, error);
-                Err(match unmake(draft.id) {
-                    Ok(()) => error,
-                    Err(rollback) => error.with_rollback(rollback),
-                })
-            }
+        let Err(error) = done else {
+            return Ok(draft.id);
         };
-        self.memory().numbers.making.remove(&draft.id);
-        outcome
+        let error = self.blame_parent(new, parent, error);
+        if !draft.is_claimed() {
+            return Err(error);
+        }
+        Err(match unmake(draft.id) {
+            Ok(()) => error,
+            Err(rollback) => error.with_rollback(rollback),
+        })
     }
 
     /// What can be refused before anything is made; the parent's number and its chain.
     fn outlook(&self, new: &NewSnapshot<'_>) -> Result<(Option<SnapshotId>, Vec<SnapshotId>)> {
-        self.database.query("prepare", |connection| {
+        let look = |connection: &Connection| {
             let Some(parent) = new.parent else {
                 if query::is_taken(connection, new.key)? {
                     return Err(taken("key", new.key));
                 }
-                return Ok((None, Vec::new()));
+                return Ok(None);
             };
             let (is_taken, found) = query::outlook(connection, new.key, parent)?;
             if is_taken {
                 return Err(taken("key", new.key));
             }
-            let parent = query::as_parent(parent, found)?;
-            Ok((Some(parent), self.chain_of(connection, parent)?))
+            query::as_parent(parent, found).map(Some)
+        };
+        let Some(parent) = self.database.query("prepare", look)? else {
+            return Ok((None, Vec::new()));
+        };
+        if let Some(chain) = self.memory().chains.get(&parent) {
+            return Ok((Some(parent), chain.clone()));
+        }
+        // In one state of the database: a parent may be removed at any moment.
+        self.database.read("prepare", |connection| {
+            let parent = look(connection)?;
+            let chain = parent.map(|parent| self.chain_of(connection, parent));
+            Ok((parent, chain.transpose()?.unwrap_or_default()))
         })
     }
 
@@ -163,23 +192,48 @@ impl Catalog {
         }
     }
 
+    /// Nothing is given before the reservation is there for others to see.
     fn reserve(&self) -> Result<()> {
         let holder = self.holder()?;
-        self.database.write("prepare", Sync::Later, |connection| {
-            let mut memory = self.memory();
-            let numbers = &mut memory.numbers;
+        let one_at_a_time = self.reserving.lock();
+        let (size, used) = {
+            let numbers = &self.memory().numbers;
             if numbers.free.as_ref().is_some_and(|free| !free.is_empty()) {
                 return Ok(()); // another thread was first
             }
-            let size = numbers.next_size();
+            (numbers.next_size(), numbers.used_up())
+        };
+        let free = self.database.write("prepare", Sync::Later, |connection| {
             let last = query::count_up(connection, size)?;
             let free = last - size + 1..=last;
-            let oldest = numbers.making.first().map_or(*free.start(), |id| id.0);
-            query::reserve(connection, holder, &(oldest..=last))?;
-            numbers.free = Some(free);
-            numbers.taken_at_once = size;
-            Ok(())
-        })
+            for range in &used {
+                query::give_back(connection, holder, range)?;
+            }
+            query::reserve(connection, holder, &free)?;
+            Ok(free)
+        })?;
+        let numbers = &mut self.memory().numbers;
+        numbers.recorded.retain(|range| !used.contains(range));
+        numbers.recorded.push(free.clone());
+        numbers.free = Some(free);
+        numbers.taken_at_once = size;
+        drop(one_at_a_time);
+        Ok(())
+    }
+
+    /// Numbers up to `highest` are not given from now on: something is on disk under it that
+    /// nobody knows of, since the count was lost in a power loss.
+    pub(crate) fn never_give(&self, highest: SnapshotId) -> Result<()> {
+        let counted = self.database.query("count numbers", |connection| {
+            Ok(query::counted(connection)?)
+        })?;
+        if counted >= highest.0 {
+            return Ok(());
+        }
+        self.database
+            .write("count numbers", Sync::Later, |connection| {
+                Ok(query::count_to(connection, highest.0)?)
+            })
     }
 
     /// Which numbers may have something on disk. Read it after scanning the disk: what was seen
@@ -188,9 +242,15 @@ impl Catalog {
         self.forget_finished()?;
         let mut reserved = Vec::new();
         for (holder, range) in self.reservations()? {
-            if self.is_own(&holder) || !holder::is_gone(&self.root, &holder)? {
+            if !self.is_own(&holder) && !holder::is_gone(&self.root, &holder)? {
                 reserved.push(range);
             }
+        }
+        {
+            // Of its own numbers an instance knows better which are in use.
+            let numbers = &self.memory().numbers;
+            reserved.extend(numbers.making.iter().map(|id| id.0..=id.0));
+            reserved.extend(numbers.free.clone());
         }
         // After the question of who lives: an instance that is gone makes no row any more, so
         // that one it has just made is seen.
@@ -221,7 +281,7 @@ impl Catalog {
         self.database
             .write("sweep reservations", Sync::Later, |connection| {
                 for holder in &gone {
-                    query::give_back(connection, holder)?;
+                    query::give_all_back(connection, holder)?;
                 }
                 Ok(())
             })

@@ -381,5 +381,7 @@ pub(super) fn explain(operation: &'static str, path: &Path, error: rusqlite::Err
 }
 
 /// The way out of a damaged catalogue.
-pub(super) const CORRUPT_HINT: &str = "put `catalog.db` back from a backup, or move the whole root \
-                                       away and fill a new one; the snapshots' files are untouched";
+pub(super) const CORRUPT_HINT: &str = "put `catalog.db` and `catalog.db-wal` back from one backup, \
+                                       after removing those that are there, or move the whole \
+                                       root away and fill a new one; the snapshots' files are \
+                                       untouched";

@@ -67,6 +67,8 @@ pub struct Catalog {
     database: Database,
     holder: OnceLock<Holder>,
     memory: Mutex<Memory>,
+    /// Held by the thread that reserves numbers.
+    reserving: Mutex<()>,
 }
 
 /// What this instance remembers between transactions.
@@ -112,6 +114,7 @@ impl Catalog {
             database: schema::open(root, options)?,
             holder: OnceLock::new(),
             memory: Mutex::default(),
+            reserving: Mutex::default(),
         };
         holder::sweep(root)?;
         catalog.sweep_mounts()?;
@@ -409,7 +412,7 @@ impl Drop for Catalog {
         };
         let finished = std::mem::take(&mut self.memory().finished);
         let tidied = self.database.write("close", Sync::Later, |connection| {
-            query::give_back(connection, holder.name())?;
+            query::give_all_back(connection, holder.name())?;
             for id in &finished {
                 query::forget(connection, *id)?;
             }

@@ -73,22 +73,47 @@ pub(super) fn count_up(connection: &Connection, size: i64) -> rusqlite::Result<i
         .query_row([size], |row| row.get(0))
 }
 
-/// Records what an instance has reserved, instead of what it had.
+/// Records what an instance has reserved.
 pub(super) fn reserve(
     connection: &Connection,
     holder: &str,
     range: &RangeInclusive<i64>,
 ) -> rusqlite::Result<()> {
     connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO reserved (holder, first, last) VALUES (?1, ?2, ?3)",
-        )?
+        .prepare_cached("INSERT INTO reserved (holder, first, last) VALUES (?1, ?2, ?3)")?
         .execute((holder, range.start(), range.end()))
         .map(drop)
 }
 
-/// Forgets what an instance has reserved.
-pub(super) fn give_back(connection: &Connection, holder: &str) -> rusqlite::Result<()> {
+/// Forgets one range that an instance has reserved.
+pub(super) fn give_back(
+    connection: &Connection,
+    holder: &str,
+    range: &RangeInclusive<i64>,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("DELETE FROM reserved WHERE holder = ?1 AND first = ?2")?
+        .execute((holder, range.start()))
+        .map(drop)
+}
+
+/// The highest number that was ever reserved.
+pub(super) fn counted(connection: &Connection) -> rusqlite::Result<i64> {
+    connection
+        .prepare_cached("SELECT last FROM reserved WHERE holder = ''")?
+        .query_row([], |row| row.get(0))
+}
+
+/// Counts numbers up to `highest` as reserved.
+pub(super) fn count_to(connection: &Connection, highest: i64) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("UPDATE reserved SET last = max(last, ?1) WHERE holder = ''")?
+        .execute([highest])
+        .map(drop)
+}
+
+/// Forgets all that an instance has reserved.
+pub(super) fn give_all_back(connection: &Connection, holder: &str) -> rusqlite::Result<()> {
     connection
         .prepare_cached("DELETE FROM reserved WHERE holder = ?1 AND holder <> ''")?
         .execute([holder])
@@ -203,6 +228,13 @@ pub(super) fn chain(connection: &Connection, first: SnapshotId) -> Result<Vec<Sn
     while let Some(row) = rows.next()? {
         found.push(SnapshotId(row.get(0)?));
         open_end = row.get(1)?;
+    }
+    if found.is_empty() {
+        return Err(Fault::Refused(
+            Error::new(ErrorKind::NotFound, "catalogue")
+                .because("the snapshot was removed meanwhile")
+                .with("id", first),
+        ));
     }
     if open_end.is_none() && found.len() <= LONGEST_CHAIN {
         return Ok(found);

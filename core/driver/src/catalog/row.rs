@@ -3,6 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::SnapshotName;
 use crate::snapshot::{Labels, SnapshotInfo, SnapshotKind};
+use std::cell::Cell;
 use std::fmt;
 use std::path::PathBuf;
 use strata_sys::statmount::{MountNamespaceId, UniqueMountId};
@@ -105,12 +106,33 @@ pub struct NewSnapshot<'a> {
 }
 
 /// A snapshot that is being made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Draft {
     /// The number of the new snapshot.
     pub id: SnapshotId,
     /// Its committed parents, nearest first; empty without a parent.
     pub chain: Vec<SnapshotId>,
+    claimed: Cell<bool>,
+}
+
+impl Draft {
+    pub(super) fn new(id: SnapshotId, chain: Vec<SnapshotId>) -> Self {
+        Self {
+            id,
+            chain,
+            claimed: Cell::new(false),
+        }
+    }
+
+    /// What is on disk under the number was made by this creation, where nothing was before. Until
+    /// then nothing there is deleted, whatever fails.
+    pub fn claim(&self) {
+        self.claimed.set(true);
+    }
+
+    pub(super) fn is_claimed(&self) -> bool {
+        self.claimed.get()
+    }
 }
 
 /// What [`commit`](super::Catalog::commit) is to record.

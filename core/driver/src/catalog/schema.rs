@@ -25,7 +25,7 @@ pub(super) const HOLDERS: &str = "holders";
 /// `application_id` of the database: "Stra".
 const APPLICATION: i64 = 0x5374_7261;
 /// Version of the tables below.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// Key of the driver's name in `meta`.
 const DRIVER: &str = "driver";
@@ -53,9 +53,10 @@ CREATE TABLE snapshot (
 ) STRICT;
 CREATE INDEX snapshot_by_parent ON snapshot (parent) WHERE parent IS NOT NULL;
 CREATE TABLE reserved (
-    holder TEXT PRIMARY KEY,
+    holder TEXT NOT NULL,
     first INTEGER NOT NULL,
-    last INTEGER NOT NULL
+    last INTEGER NOT NULL,
+    PRIMARY KEY (holder, first)
 ) STRICT, WITHOUT ROWID;
 INSERT INTO reserved VALUES ('', 1, 0);
 CREATE TABLE mount (
@@ -245,6 +246,10 @@ fn recognise(database: &Database, path: &Path) -> Result<Found> {
         (APPLICATION, later) if later > VERSION => refuse(
             format!("it has version {later}, and this program knows versions up to {VERSION}"),
             "use the program that wrote it, or a later one",
+        ),
+        (APPLICATION, earlier) if earlier > 0 => refuse(
+            format!("it has version {earlier}, which was never released"),
+            "fill a new root",
         ),
         _ => refuse(
             "it is a database of another program".to_owned(),

@@ -145,7 +145,16 @@ impl Mounted {
     /// it stays mounted.
     pub fn unmount(mut self) -> Result<()> {
         let steps = std::mem::take(&mut self.steps);
-        unmount::all(&self.target, steps, self.id)
+        let outcome = unmount::all(&self.target, steps, self.id);
+        if outcome.is_err() {
+            self.keep_hold();
+        }
+        outcome
+    }
+
+    /// It stays mounted, so the snapshot stays held for as long as this process lives.
+    fn keep_hold(&mut self) {
+        std::mem::forget(self.hold.take());
     }
 
     /// Leaves the mount in place and gives its target. Nothing holds the snapshot any more: a
@@ -180,6 +189,7 @@ impl Drop for Mounted {
             tracing::warn!(
                 target = %self.target.display(), error = %error.chain(), "mount left behind"
             );
+            self.keep_hold();
         }
     }
 }

@@ -118,7 +118,8 @@ impl Store {
     fn make(&self, draft: &Draft) -> Result<()> {
         let failed = |error| Error::io("make snapshot", error);
         let path = self.tree(draft.id);
-        std::fs::create_dir_all(&path).map_err(failed)?;
+        recovery::make_home(draft, &self.snapshot(draft.id))?;
+        std::fs::create_dir(&path).map_err(failed)?;
         let target = open_directory(&path)?;
         // A link by which it is mounted. It goes at commit, and plans made before with it.
         std::os::unix::fs::symlink("fs", self.snapshot(draft.id).join("active")).map_err(failed)?;
@@ -169,7 +170,8 @@ impl Store {
     fn remove(&self, name: &Name) -> Result<()> {
         let row = self.catalog.get(name)?;
         let _lock = guard::begin_remove(&self.catalog, &row, &self.snapshot(row.id))?;
-        recovery::remove_now(&self.catalog, &self.home(), row.id)
+        recovery::remove_now(&self.catalog, &self.home(), row.id);
+        Ok(())
     }
 
     fn compare(&self, lower: Option<&Name>, upper: &Name) -> Result<Comparison> {

@@ -135,7 +135,7 @@ impl Mechanism {
         limit: Option<Bytes>,
     ) -> Result<()> {
         let home = self.layout.snapshot(draft.id);
-        make_directory(&home, 0o700)?;
+        recovery::make_home(draft, &home)?;
         if kind == SnapshotKind::View {
             return Ok(());
         }
@@ -326,9 +326,9 @@ impl Mechanism {
         let row = self.catalog.get(name)?;
         let lock = guard::begin_remove(&self.catalog, &row, &self.layout.snapshot(row.id))?;
         let lifted = self.lift_limit(&self.layout.snapshot(row.id));
-        let removed = recovery::remove_now(&self.catalog, &self.layout.snapshots(), row.id);
+        recovery::remove_now(&self.catalog, &self.layout.snapshots(), row.id);
         drop(lock);
-        lifted.and(removed)
+        lifted
     }
 }
 

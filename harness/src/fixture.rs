@@ -313,8 +313,13 @@ pub fn clean_leftovers() -> Result<Vec<PathBuf>> {
         for entry in entries {
             let path = entry?.path();
             if is_leftover(&path) {
-                remove_all(&path)?;
-                cleaned.push(path);
+                // In a user namespace another's mounts stay; that is no reason to end.
+                match remove_all(&path) {
+                    Ok(()) => cleaned.push(path),
+                    Err(error) => {
+                        tracing::warn!(path = %path.display(), "what a dead run left stays: {error:#}");
+                    }
+                }
             }
         }
     }

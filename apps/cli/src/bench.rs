@@ -1,7 +1,7 @@
 //! `strata bench`: drivers side by side on this host.
 
 use crate::compare;
-use crate::config::Settings;
+use crate::config::{Origin, Settings};
 use crate::flags::BenchFlags;
 use anyhow::{Context as _, bail};
 use std::io::Write as _;
@@ -35,11 +35,30 @@ fn is_known(name: &str) -> bool {
 /// The exit code of an interrupted run.
 const INTERRUPTED: u8 = 130;
 
+/// Flags that other commands take and a bench of several cells does not.
+fn refuse_ignored(settings: &Settings) -> anyhow::Result<()> {
+    let given = [
+        settings.driver.as_ref().map(|driver| &driver.origin),
+        Some(&settings.durability.origin),
+        Some(&settings.root.origin),
+    ];
+    for origin in given.into_iter().flatten() {
+        if let Origin::Flag(flag) = origin {
+            anyhow::bail!(
+                "`{flag}` means nothing to a bench of several cells; name what to compare by \
+                 `--cell DRIVER:FILESYSTEM[,KEY=VALUE...]`, the durability class among the keys"
+            );
+        }
+    }
+    Ok(())
+}
+
 pub(crate) fn run(
     flags: &BenchFlags,
     settings: &Settings,
     registry: &Registry,
 ) -> anyhow::Result<ExitCode> {
+    refuse_ignored(settings)?;
     if let Some(name) = &flags.floor {
         return floor(name, flags, registry);
     }

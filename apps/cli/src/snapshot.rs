@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use strata_driver::catalog::Catalog;
 use strata_driver::mount::MountTable;
 use strata_driver::{
     ApplyOptions, Bytes, ChangesetSource, CommitOptions, DiffOptions, Error, ErrorKind, Labels,
@@ -28,6 +29,17 @@ pub(crate) fn run(
         MountTable::open(&settings.root.value)?.unmount_recorded(&target)?;
         print(&json!({ "unmounted": target }))?;
         return Ok(ExitCode::SUCCESS);
+    }
+    let makes_root = matches!(
+        flags.command,
+        SnapshotCommand::Prepare { .. } | SnapshotCommand::View { .. }
+    );
+    let root = &settings.root.value;
+    if !makes_root && Catalog::peek(root)?.is_none() {
+        bail!(
+            "no driver's root is at `{}`; `strata snapshot prepare KEY` makes one",
+            root.display()
+        );
     }
     let driver = opening::open(settings, registry)?;
     let outcome = runtime.block_on(command(&flags.command, &driver));

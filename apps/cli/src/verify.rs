@@ -6,12 +6,14 @@ use anyhow::{Context as _, bail};
 use rustix::fs::{CWD, Gid, Mode, Uid};
 use std::io::Write as _;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Child, ExitCode, ExitStatus};
 use std::sync::Arc;
+use std::time::Duration;
 use strata_driver::{DriverFactory, Registry};
 use strata_harness::case::Check;
 use strata_harness::conformance::{self, Options, Place, Progress};
 use strata_harness::fixture::{FileSystemKind, Fixture};
+use strata_harness::interrupt;
 use strata_harness::seed::Seed;
 use strata_sys::namespace::{IdMap, IdMaps, is_chrooted, spawn_in_user_namespace};
 
@@ -73,6 +75,11 @@ pub(crate) fn run(
         options.settings = given
             .map(|(key, setting)| (key.clone(), setting.value.clone()))
             .collect();
+    }
+    if let Some(filter) = &options.filter
+        && !Check::all(&options.workloads).any(|check| check.name().contains(filter.as_str()))
+    {
+        bail!("no case's name holds `{filter}`; `strata verify --list` lists them");
     }
     let summary = conformance::run(&factories, &options)?;
     Ok(summary.exit_code())
@@ -159,11 +166,33 @@ fn rootless(flags: &VerifyFlags, settings: &Settings) -> anyhow::Result<ExitCode
         rustix::fs::chmod(&copy, Mode::from_raw_mode(0o644))?;
         command.arg("--config").arg(copy);
     }
-    let status = spawn_in_user_namespace(command, &maps)?.wait();
+    let status = attended(spawn_in_user_namespace(command, &maps)?);
     fixture.close()?;
     match status.context("the suite in the user namespace")?.code() {
         Some(code) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(1))),
         None => bail!("the suite in the user namespace was killed"),
+    }
+}
+
+/// Waits for the suite, and passes an interrupt on to it: it takes away what it made, and then
+/// what was made for it goes.
+fn attended(mut suite: Child) -> anyhow::Result<ExitStatus> {
+    let runtime = crate::opening::runtime()?;
+    interrupt::listen(&runtime);
+    let mut told = false;
+    loop {
+        if let Some(status) = suite.try_wait()? {
+            return Ok(status);
+        }
+        if interrupt::interrupted() && !told {
+            told = true;
+            let pid = rustix::process::Pid::from_child(&suite);
+            match rustix::process::kill_process(pid, rustix::process::Signal::INT) {
+                Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+                Err(errno) => return Err(errno).context("interrupt the suite"),
+            }
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

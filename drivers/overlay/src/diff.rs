@@ -7,7 +7,7 @@ use strata_driver::catalog::SnapshotId;
 use strata_driver::diff::{
     CompareOptions, Comparison, Mark, Marks, Outcome, Upper, UpperEntry, compare,
 };
-use strata_driver::{Error, ErrorKind, Result, SnapshotName};
+use strata_driver::{Error, ErrorKind, Result, SnapshotKind, SnapshotName};
 
 /// Reads overlay's marks: whiteouts in both forms, opaque directories, and what only a merged
 /// view can tell (overlayfs.rst, "whiteouts and opaque directories", "Metadata only copy up").
@@ -51,9 +51,9 @@ pub(crate) fn difference(
     lower: Option<&SnapshotName>,
     upper: &SnapshotName,
 ) -> Result<Comparison> {
-    let upper_chain = mechanism.catalog.chain(upper)?;
+    let upper_chain = layers(mechanism, upper)?;
     let lower_chain = match lower {
-        Some(lower) => mechanism.catalog.chain(lower)?,
+        Some(lower) => layers(mechanism, lower)?,
         None => Vec::new(),
     };
     let options = CompareOptions::default();
@@ -91,8 +91,16 @@ pub(crate) fn difference(
     }
 }
 
+/// The layers that show together what `name` shows, top first; a view has none of its own.
+fn layers(mechanism: &Mechanism, name: &SnapshotName) -> Result<Vec<SnapshotId>> {
+    let mut chain = mechanism.catalog.chain(name)?;
+    if mechanism.catalog.get(name)?.kind == SnapshotKind::View {
+        chain.remove(0);
+    }
+    Ok(chain)
+}
+
 /// The one layer by which `upper` differs from `lower`, and whether `lower` is all the rest.
-/// A view has no layer of its own.
 fn own_layer(upper: &[SnapshotId], lower: &[SnapshotId]) -> Option<(SnapshotId, bool)> {
     upper.split_first().map(|(own, rest)| (*own, rest == lower))
 }

@@ -57,6 +57,7 @@ pub const ALL: &[Case] = &[
     diff::canonical::DIFF_OF_ACTIVE_SNAPSHOT,
     diff::canonical::DIFF_OF_MANY_FILES_APPLIES,
     diff::canonical::DIFF_OF_UNRELATED_SNAPSHOTS,
+    lifecycle::view::DIFF_OF_VIEW,
     concurrency::calls::DIFFERENT_KEYS_DO_NOT_MEET,
     union::kinds::DIRECTORY_BECOMES_FILE,
     union::kinds::DIRECTORY_BECOMES_LINK,

@@ -17,6 +17,19 @@ pub struct MountTable {
 }
 
 impl MountTable {
+    /// A mount that hides the root, or lies in it, could not be found again to be taken away.
+    fn refuse_in_the_way(&self, target: &Path) -> Result<()> {
+        let root = resolved(self.catalog.root())?;
+        if !root.starts_with(target) && !target.starts_with(&root) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::InvalidInput, "mount")
+            .because("the target would hide the driver's root, or lies in it")
+            .with("target", target.display())
+            .with("root", root.display())
+            .hint("choose an empty directory elsewhere"))
+    }
+
     /// The mounts recorded in an open catalogue.
     pub fn new(catalog: Arc<Catalog>) -> Self {
         Self { catalog }
@@ -40,13 +53,15 @@ impl MountTable {
     /// Mounts `plan` on the existing directory `target` and records it; the mount stays when this
     /// process ends. Gives the target as it is recorded.
     ///
-    /// A target that has a recorded mount already is [`ErrorKind::InUse`].
+    /// A target that has a recorded mount already is [`ErrorKind::InUse`]; one over which or in
+    /// which the root lies is [`ErrorKind::InvalidInput`].
     pub fn mount_and_record(&self, plan: &MountPlan, target: &Path) -> Result<PathBuf> {
         let target = resolved(target)?;
         // Shared until all is recorded and attached: a commit that takes the hold afterwards
         // finds the rows.
         let held = plan.hold.as_deref().map(hold::share).transpose()?;
         let snapshot = self.catalog.get(&plan.snapshot)?.id;
+        self.refuse_in_the_way(&target)?;
         self.refuse_second(&target)?;
         let row = MountRow {
             snapshot,

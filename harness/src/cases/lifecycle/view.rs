@@ -75,3 +75,41 @@ pub(crate) const VIEW_CANNOT_BE_COMMITTED: Case = Case {
         Ok(())
     },
 };
+
+/// A view shows what its parent shows, also to a diff.
+pub(crate) const DIFF_OF_VIEW: Case = Case {
+    name: "diff_of_view",
+    group: Group::Lifecycle,
+    needs: &[],
+    run: |context| {
+        let base = context.layer(None, samples::plain)?;
+        let top = context.layer(Some(&base), |dir| dir.file("top", "1").map(drop))?;
+        let child = context.active(Some(&top))?;
+        context.edit(&child, |dir| dir.file("child", "2").map(drop))?;
+        let nothing = context.fresh_name("view");
+        context.view(&nothing, None)?;
+        ensure!(
+            context.changes(None, &nothing)?.is_empty(),
+            "a view of nothing differs from nothing"
+        );
+        for parent in [&base, &top] {
+            let view = context.fresh_name("view");
+            context.view(&view, Some(parent))?;
+            for lower in [None, Some(&base)] {
+                ensure!(
+                    context.diff(lower, &view)? == context.diff(lower, parent)?,
+                    "a view of {parent} differs from {lower:?} in another way than its parent"
+                );
+            }
+            ensure!(
+                context.changes(Some(parent), &view)?.is_empty(),
+                "a view of {parent} differs from it"
+            );
+            ensure!(
+                context.diff(Some(&view), &child)? == context.diff(Some(parent), &child)?,
+                "a view of {parent} below is another tree than its parent"
+            );
+        }
+        Ok(())
+    },
+};

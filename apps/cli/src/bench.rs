@@ -40,7 +40,6 @@ fn refuse_ignored(settings: &Settings) -> anyhow::Result<()> {
     let given = [
         settings.driver.as_ref().map(|driver| &driver.origin),
         Some(&settings.durability.origin),
-        Some(&settings.root.origin),
     ];
     for origin in given.into_iter().flatten() {
         if let Origin::Flag(flag) = origin {

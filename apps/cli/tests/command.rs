@@ -175,7 +175,7 @@ fn a_probe_that_was_killed_or_runs_is_in_nobodys_way() {
         let strata = Strata::new();
         let left = strata.root().join(".strata-probe-1-0");
         fs_err::create_dir_all(left.join("upper")).unwrap();
-        strata.good(driver, &["ls"]);
+        strata.good(driver, &["prepare", "key"]);
         assert!(!left.exists(), "{driver}");
     }
 }
@@ -204,6 +204,12 @@ fn unknown_things_are_refused_with_what_there_is() {
             "cannot be read",
         ),
         (&["bench", "--cell", "overlay"], "is no cell"),
+        (
+            &["--driver", "vfs", "bench"],
+            "`--driver` means nothing to a bench",
+        ),
+        (&["verify", "--filter", "nosuch"], "no case's name holds"),
+        (&["snapshot", "ls"], "no driver's root"),
         (&["bench", "--cell", "nosuch:ext4"], "no such driver"),
         (&["bench", "--blocks", "3"], "too few"),
         (&["bench", "--profile", "huge"], "no profile `huge`"),

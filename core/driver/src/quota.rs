@@ -10,9 +10,7 @@ use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use strata_sys::quota::{
-    ProjectId, ProjectUsage, project_of, project_usage, set_project, set_project_limit,
-};
+use strata_sys::quota::{ProjectId, project_of, project_usage, set_project, set_project_limit};
 
 /// Projects that are tried before giving up.
 const TRIES: u32 = 4096;
@@ -53,7 +51,10 @@ pub fn begin(home: &Path, id: SnapshotId) -> Result<()> {
     let directory = open(home)?;
     let wanted = u32::try_from(id.get() % (1 << 20)).unwrap_or(0);
     let project = free_project(directory.as_fd(), wanted)?;
-    set_project(&directory, project).map_err(explain)
+    // The limit of whoever had the number before, which nobody lifts when that goes.
+    set_project_limit(&directory, project, 0)
+        .and_then(|()| set_project(&directory, project))
+        .map_err(explain)
 }
 
 /// Lets `limit` bytes be written into `home` beside what is there now.
@@ -65,18 +66,6 @@ pub fn limit(home: &Path, limit: Bytes) -> Result<()> {
     let used = project_usage(&directory, project).map_err(explain)?.bytes;
     let most = used.saturating_add(limit.0).max(1);
     set_project_limit(&directory, project, most).map_err(explain)
-}
-
-/// Lifts the limit of `home`, if it has one: the snapshot is committed or goes.
-pub fn lift(home: &Path) -> Result<()> {
-    let directory = match open(home) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        other => other?,
-    };
-    match project_of(&directory).map_err(explain)? {
-        ProjectId(0) => Ok(()),
-        project => set_project_limit(&directory, project, 0).map_err(explain),
-    }
 }
 
 /// While it lives this thread, and those that it starts, keep to limits. ext4 lets who has
@@ -113,13 +102,14 @@ impl Drop for Bound {
     }
 }
 
-/// A project that nobody uses: several roots may share a file system.
+/// A project that nothing bears: several roots may share a file system.
 fn free_project(directory: BorrowedFd<'_>, wanted: u32) -> Result<ProjectId> {
     // The lower half is left to people and their programs (projects(5) numbers from 1).
     const FIRST: u32 = 1 << 31;
     for offset in 0..TRIES {
         let project = ProjectId(FIRST + (wanted + offset * 257) % (1 << 30));
-        if project_usage(directory, project).map_err(explain)? == ProjectUsage::default() {
+        let usage = project_usage(directory, project).map_err(explain)?;
+        if (usage.bytes, usage.inodes) == (0, 0) {
             return Ok(project);
         }
     }

@@ -190,6 +190,21 @@ fn processes_share_one_root() {
     );
 }
 
+/// A file system in memory.
+fn memory(target: &Path, size: &str) -> strata_driver::mount::Mounted {
+    let plan = strata_driver::MountPlan {
+        snapshot: name("memory"),
+        steps: vec![strata_driver::MountStep {
+            fs_type: "tmpfs".into(),
+            source: "memory".into(),
+            options: vec![strata_driver::MountOption::pair("size", size)],
+            flags: strata_driver::MountFlags::default(),
+        }],
+        hold: None,
+    };
+    strata_driver::mount::mount(&plan, target).unwrap()
+}
+
 #[test]
 fn a_full_disk_is_no_space_and_harms_nothing() {
     if !rustix::process::geteuid().is_root() {
@@ -197,17 +212,7 @@ fn a_full_disk_is_no_space_and_harms_nothing() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
-    let small = strata_driver::MountPlan {
-        snapshot: name("small"),
-        steps: vec![strata_driver::MountStep {
-            fs_type: "tmpfs".into(),
-            source: "small".into(),
-            options: vec![strata_driver::MountOption::pair("size", "512k")],
-            flags: strata_driver::MountFlags::default(),
-        }],
-        hold: None,
-    };
-    let mounted = strata_driver::mount::mount(&small, directory.path()).unwrap();
+    let mounted = memory(directory.path(), "512k");
     let root = mounted.target().join("root");
     let catalog = open(&root).unwrap();
     let labels: Labels = [("x".to_owned(), "y".repeat(4000))].into();
@@ -239,6 +244,63 @@ fn a_full_disk_is_no_space_and_harms_nothing() {
     assert!(catalog.known_ids().unwrap().rows().is_empty());
     drop(catalog);
     mounted.unmount().unwrap();
+}
+
+/// A reservation that cannot be recorded gives no number: others would delete what is made under it.
+#[test]
+fn on_a_full_disk_nothing_is_made_under_a_number_that_nobody_knows() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: needs root");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let mounted = memory(directory.path(), "512k");
+    let root = mounted.target().join("root");
+    let (catalog, looking) = (open(&root).unwrap(), open(&root).unwrap());
+    let labels = Labels::new();
+    let (mut refused, mut tried) = (0, 0);
+    // Long enough for a range to run out after the disk is full.
+    while refused < 300 {
+        let key = name(format!("k{tried}"));
+        let new = NewSnapshot {
+            key: &key,
+            kind: SnapshotKind::Active,
+            parent: None,
+            labels: &labels,
+        };
+        let known = |draft: &strata_driver::catalog::Draft| {
+            assert!(looking.known_ids().unwrap().contains(draft.id));
+            Ok(())
+        };
+        tried += 1;
+        refused += u32::from(catalog.create(&new, known, |_| Ok(())).is_err());
+        assert!(tried < 10_000, "the disk never got full");
+    }
+    drop((catalog, looking));
+    mounted.unmount().unwrap();
+}
+
+/// What cannot be deleted keeps nothing else back, and no root from being opened.
+#[test]
+fn a_leftover_that_stays_is_told_when_it_is_asked_for() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: needs root");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let catalog = open(&directory.path().join("root")).unwrap();
+    let homes = directory.path().join("homes");
+    fs_err::create_dir_all(homes.join("3/mounted")).unwrap();
+    fs_err::create_dir_all(homes.join("4")).unwrap();
+    let mounted = memory(&homes.join("3/mounted"), "64k");
+    let sweep =
+        |which| strata_driver::recovery::sweep(&catalog, &homes, which, |name| name.parse().ok());
+    assert_eq!(sweep(Leftovers::Abandoned).unwrap(), 1);
+    assert!(homes.join("3").exists() && !homes.join("4").exists());
+    let told = sweep(Leftovers::AbandonedOrRemoved).unwrap_err();
+    assert_eq!(told.kind(), ErrorKind::Busy);
+    mounted.unmount().unwrap();
+    assert_eq!(sweep(Leftovers::AbandonedOrRemoved).unwrap(), 1);
 }
 
 /// An instance that finishes a snapshot and goes leaves no orphan, however close a recovery looks:

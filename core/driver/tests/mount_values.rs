@@ -136,9 +136,14 @@ fn a_busy_mount_names_who_uses_it() {
     let text = error.to_string();
     assert_eq!(error.kind(), ErrorKind::InUse);
     assert!(text.contains(&format!("pid {}", user.id())), "{text}");
+    let held = hold::is_held(&layers.path("upper")).unwrap();
     user.kill().unwrap();
     user.wait().unwrap();
     strata_sys::mount::unmount(&layers.target(), strata_sys::mount::UnmountFlags::empty()).unwrap();
+    assert!(
+        held,
+        "it is still mounted, and somebody may take the snapshot"
+    );
 }
 
 #[test]

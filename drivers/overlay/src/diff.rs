@@ -93,9 +93,10 @@ pub(crate) fn difference(
 
 /// The layers that show together what `name` shows, top first; a view has none of its own.
 fn layers(mechanism: &Mechanism, name: &SnapshotName) -> Result<Vec<SnapshotId>> {
-    let mut chain = mechanism.catalog.chain(name)?;
-    if mechanism.catalog.get(name)?.kind == SnapshotKind::View {
-        chain.remove(0);
+    let row = mechanism.catalog.get(name)?;
+    let mut chain = mechanism.catalog.parents(&row)?;
+    if row.kind != SnapshotKind::View {
+        chain.insert(0, row.id);
     }
     Ok(chain)
 }

@@ -194,7 +194,6 @@ impl Mechanism {
         let _lock = guard::exclusive(&self.catalog, &row, &hold, "commit")?;
         guard::refuse_half_applied(&hold, "commit")?;
         let path = self.layout.tree(row.id);
-        self.lift_limit(&hold)?;
         self.flush(&open_directory(&path)?, &path)?;
         self.catalog.commit(&CommitRow {
             key,
@@ -225,22 +224,13 @@ impl Mechanism {
         })
     }
 
-    fn lift_limit(&self, home: &Path) -> Result<()> {
-        if self.limits {
-            quota::lift(home)
-        } else {
-            Ok(())
-        }
-    }
-
     /// Frees the name and deletes what is small.
     pub(crate) fn remove(&self, name: &SnapshotName) -> Result<()> {
         let row = self.catalog.get(name)?;
         let lock = guard::begin_remove(&self.catalog, &row, &self.layout.snapshot(row.id))?;
-        let lifted = self.lift_limit(&self.layout.snapshot(row.id));
         recovery::remove_now(&self.catalog, &self.layout.snapshots(), row.id);
         drop(lock);
-        lifted
+        Ok(())
     }
 }
 

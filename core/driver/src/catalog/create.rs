@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use rusqlite::Connection;
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
+use std::sync::PoisonError;
 
 /// Numbers that are reserved at once, at most. A short-lived instance reserves few, a busy one
 /// many.
@@ -152,10 +153,7 @@ impl Catalog {
                 }
                 return Err(parent_gone(new));
             }
-            for id in &finished {
-                query::forget(connection, *id)?;
-            }
-            Ok(())
+            Ok(query::forget(connection, &finished)?)
         })?;
         self.memory().finished.retain(|id| !finished.contains(id));
         Ok(())
@@ -195,7 +193,11 @@ impl Catalog {
     /// Nothing is given before the reservation is there for others to see.
     fn reserve(&self) -> Result<()> {
         let holder = self.holder()?;
-        let one_at_a_time = self.reserving.lock();
+        // It guards nothing that a panic could spoil.
+        let one_at_a_time = self
+            .reserving
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let (size, used) = {
             let numbers = &self.memory().numbers;
             if numbers.free.as_ref().is_some_and(|free| !free.is_empty()) {

@@ -259,10 +259,7 @@ impl Catalog {
         }
         self.database
             .write("forget snapshots", Sync::Later, |connection| {
-                for id in &finished {
-                    query::forget(connection, *id)?;
-                }
-                Ok(())
+                Ok(query::forget(connection, &finished)?)
             })?;
         self.memory().finished.retain(|id| !finished.contains(id));
         Ok(())
@@ -413,10 +410,7 @@ impl Drop for Catalog {
         let finished = std::mem::take(&mut self.memory().finished);
         let tidied = self.database.write("close", Sync::Later, |connection| {
             query::give_all_back(connection, holder.name())?;
-            for id in &finished {
-                query::forget(connection, *id)?;
-            }
-            Ok(())
+            Ok(query::forget(connection, &finished)?)
         });
         if let Err(error) = tidied {
             tracing::debug!(error = %error.chain(), "this instance's rows left to recovery");

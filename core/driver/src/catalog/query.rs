@@ -247,12 +247,14 @@ pub(super) fn chain(connection: &Connection, first: SnapshotId) -> Result<Vec<Sn
     ))
 }
 
-/// Deletes the row of a snapshot that is being removed, if it is there.
-pub(super) fn forget(connection: &Connection, id: SnapshotId) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("DELETE FROM snapshot WHERE id = ?1 AND state <> 1")?
-        .execute([id.0])
-        .map(drop)
+/// Deletes the rows of snapshots that are being removed, as far as they are there.
+pub(super) fn forget(connection: &Connection, ids: &[SnapshotId]) -> rusqlite::Result<()> {
+    let mut statement =
+        connection.prepare_cached("DELETE FROM snapshot WHERE id = ?1 AND state <> 1")?;
+    for id in ids {
+        statement.execute([id.0])?;
+    }
+    Ok(())
 }
 
 /// What stands on `id`.

@@ -17,19 +17,6 @@ pub struct MountTable {
 }
 
 impl MountTable {
-    /// A mount that hides the root, or lies in it, could not be found again to be taken away.
-    fn refuse_in_the_way(&self, target: &Path) -> Result<()> {
-        let root = resolved(self.catalog.root())?;
-        if !root.starts_with(target) && !target.starts_with(&root) {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::InvalidInput, "mount")
-            .because("the target would hide the driver's root, or lies in it")
-            .with("target", target.display())
-            .with("root", root.display())
-            .hint("choose an empty directory elsewhere"))
-    }
-
     /// The mounts recorded in an open catalogue.
     pub fn new(catalog: Arc<Catalog>) -> Self {
         Self { catalog }
@@ -127,6 +114,19 @@ impl MountTable {
     /// All recorded mounts, confirmed or not, in the order of recording.
     pub fn list(&self) -> Result<Vec<MountRow>> {
         self.catalog.mounts()
+    }
+
+    /// A mount that hides the root, or lies in it, could not be found again to be taken away.
+    fn refuse_in_the_way(&self, target: &Path) -> Result<()> {
+        let root = resolved(self.catalog.root())?;
+        if !root.starts_with(target) && !target.starts_with(&root) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::InvalidInput, "mount")
+            .because("the target would hide the driver's root, or lies in it")
+            .with("target", target.display())
+            .with("root", root.display())
+            .hint("choose an empty directory elsewhere"))
     }
 
     fn refuse_second(&self, target: &Path) -> Result<()> {

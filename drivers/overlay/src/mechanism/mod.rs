@@ -124,7 +124,7 @@ impl Mechanism {
             check_depth(draft.chain.len())?;
             self.make_directories(draft, kind, options.size_limit)
         };
-        let unmake = |id| remove_tree(&self.layout.snapshot(id));
+        let unmake = |id| recovery::remove_all(&self.layout.snapshots(), id);
         self.catalog.create(&new, make, unmake).map(drop)
     }
 
@@ -274,7 +274,6 @@ impl Mechanism {
         if let Some(parent) = &options.late_parent {
             self.adopt_parent(&row, parent)?;
         }
-        self.lift_limit(&hold)?;
         if self.durability == Durability::Durable {
             flush(&self.layout.upper(row.id))?;
         }
@@ -313,22 +312,13 @@ impl Mechanism {
         )
     }
 
-    fn lift_limit(&self, home: &Path) -> Result<()> {
-        if self.limits {
-            quota::lift(home)
-        } else {
-            Ok(())
-        }
-    }
-
     /// Frees the name and deletes what is small.
     pub(crate) fn remove(&self, name: &SnapshotName) -> Result<()> {
         let row = self.catalog.get(name)?;
         let lock = guard::begin_remove(&self.catalog, &row, &self.layout.snapshot(row.id))?;
-        let lifted = self.lift_limit(&self.layout.snapshot(row.id));
         recovery::remove_now(&self.catalog, &self.layout.snapshots(), row.id);
         drop(lock);
-        lifted
+        Ok(())
     }
 }
 

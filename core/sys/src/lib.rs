@@ -21,6 +21,7 @@ pub mod namespace;
 pub mod quota;
 pub mod statmount;
 mod syscall;
+pub mod thread;
 pub mod xattr;
 
 pub use error::{Result, SysError};

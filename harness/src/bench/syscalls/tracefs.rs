@@ -5,6 +5,8 @@ use super::{CLASSES, SYNCS, SyscallCounter};
 use crate::bench::sample::SyscallCounts;
 use anyhow::{Context, Result, bail};
 use rustix::mount::{MountFlags, UnmountFlags};
+use rustix::process::{Pid, Signal};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,6 +14,12 @@ use std::path::{Path, PathBuf};
 /// The class that holds write(2), by which instances are turned on and off: it is turned on last
 /// and off first.
 const LAST: &str = "data";
+
+/// A signal that is ignored unless somebody asked for it.
+const HARMLESS: Signal = Signal::WINCH;
+
+/// What the kernel notes as the origin of a signal by tgkill(2), from `asm-generic/siginfo.h`.
+const SI_TKILL: i32 = -6;
 
 /// Counts with the tracing file system (Documentation/trace/ftrace.rst).
 #[derive(Debug)]
@@ -107,17 +115,52 @@ impl Instance {
         Ok(switch.write_all(value.as_bytes())?)
     }
 
-    /// Follows all threads that this process has now, and all that they start. Done once: each
-    /// number waits for every processor, tens of milliseconds on a busy machine.
-    fn follow(&self) -> Result<()> {
-        for thread in fs_err::read_dir("/proc/self/task")? {
-            let number = thread?.file_name().to_string_lossy().into_owned();
+    /// Follows `threads` and all that they start. Done once: each number waits for every
+    /// processor, tens of milliseconds on a busy machine.
+    fn follow(&self, threads: &BTreeSet<String>) -> Result<()> {
+        for thread in threads {
             fs_err::OpenOptions::new()
                 .append(true)
                 .open(self.path.join("set_event_pid"))?
-                .write_all(number.as_bytes())?;
+                .write_all(thread.as_bytes())?;
         }
         Ok(())
+    }
+
+    /// The numbers that the kernel's events give to the threads of this process. They are those
+    /// of the first process namespace, which `/proc` in another one does not tell: so each thread
+    /// gets a signal that nobody minds, and the event of its sending names it.
+    fn own_threads(&mut self) -> Result<BTreeSet<String>> {
+        let event = "events/signal/signal_generate";
+        self.set(
+            &format!("{event}/filter"),
+            &format!("sig == {} && code == {SI_TKILL}", HARMLESS.as_raw()),
+        )?;
+        self.set(&format!("{event}/enable"), "1")?;
+        self.turn("1")?;
+        let ourselves = rustix::thread::gettid();
+        strata_sys::thread::send_signal(ourselves, HARMLESS)?;
+        for thread in fs_err::read_dir("/proc/self/task")? {
+            let number = thread?.file_name().to_string_lossy().parse()?;
+            let thread = Pid::from_raw(number).context("a thread without a number")?;
+            match strata_sys::thread::send_signal(thread, HARMLESS) {
+                Err(error) if error.is(rustix::io::Errno::SRCH) => {} // it has ended since
+                sent => sent?,
+            }
+        }
+        self.turn("0")?;
+        self.set(&format!("{event}/enable"), "0")?;
+        let trace = fs_err::read_to_string(self.path.join("trace"))?;
+        self.clear()?;
+        let signals: Vec<_> = trace.lines().filter_map(sender_and_receiver).collect();
+        // Only a thread that signals itself is both; whoever else is, is another process.
+        let ours = signals.iter().find(|(sender, receiver)| sender == receiver);
+        let (ours, _) = ours.context("no event of a signal arrives")?;
+        Ok(signals
+            .iter()
+            .filter(|(sender, _)| sender == ours)
+            .map(|(_, receiver)| receiver.to_string())
+            .collect())
     }
 
     /// Counts from here on.
@@ -162,11 +205,21 @@ impl Drop for Instance {
     }
 }
 
+/// Who sent a signal to whom, from a line of the event (`COMM-SENDER [CPU] ... pid=RECEIVER ...`).
+fn sender_and_receiver(line: &str) -> Option<(&str, &str)> {
+    let (head, event) = line.split_once(" signal_generate: ")?;
+    let (task, _) = head.rsplit_once(" [")?;
+    let (_, sender) = task.trim_end().rsplit_once('-')?;
+    let (_, receiver) = event.split_once(" pid=")?;
+    Some((sender, receiver.split(' ').next()?))
+}
+
 impl Tracefs {
     pub(super) fn open(scratch: &Path) -> Result<Self> {
         let mount = TraceMount::take(scratch)?;
-        let all = Instance::make(&mount.path, "all")?;
+        let mut all = Instance::make(&mount.path, "all")?;
         all.set("buffer_size_kb", "64")?;
+        let threads = all.own_threads()?;
         all.set("events/raw_syscalls/sys_enter/enable", "1")
             .context("the kernel has no event for system calls")?;
         let syncs = Instance::make(&mount.path, "syncs")?;
@@ -199,7 +252,7 @@ impl Tracefs {
         };
         let classes = counter.classes.iter().map(|(_, instance)| instance);
         for instance in classes.chain([&counter.all, &counter.syncs]) {
-            instance.follow()?;
+            instance.follow(&threads)?;
         }
         // An instance that exists but records nothing (lockdown) must not pass for zero calls.
         counter.reset()?;

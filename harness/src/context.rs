@@ -102,10 +102,12 @@ impl Context {
         Self::new(&self.setting, fixture.path().join("c"))
     }
 
-    /// The smallest file system of the fixture's kind; of memory if the fixture made none.
+    /// The smallest file system of the fixture's kind on which the driver has room; of memory if
+    /// the fixture made none.
     pub fn tiny_file_system(&self) -> Result<Fixture> {
         let kind = self.setting.kind.unwrap_or(FileSystemKind::Tmpfs);
-        Fixture::file_system(kind, kind.least_size())
+        let room = self.setting.factory.room_of_root(kind.as_str());
+        Fixture::file_system(kind, kind.least_size() + room.0)
     }
 
     /// What this case was set up with.

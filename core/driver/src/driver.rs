@@ -76,6 +76,9 @@ pub trait StorageDriver: std::fmt::Debug + Send + Sync + 'static {
     ///
     /// # Behaviour
     /// - The committed tree is the active one's, and never changes. (`parent_is_immutable`)
+    /// - Nor do those change it who had the active one open or mounted, unless
+    ///   [`Quirk::LateWriterPossible`](crate::Quirk::LateWriterPossible) is declared.
+    ///   (`commit_with_held_fd`, `commit_with_held_map`, `commit_mounted_elsewhere`)
     /// - A snapshot that is mounted is `InUse`. (`commit_of_mounted_is_in_use`)
     /// - A name in use is `AlreadyExists`, a key that is not active `InvalidState`, an unknown one
     ///   `NotFound`. (`commit_refusals`)

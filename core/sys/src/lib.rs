@@ -7,6 +7,7 @@
 //! Each fallible call returns a [`SysError`].
 #![warn(clippy::multiple_unsafe_ops_per_block)]
 
+pub mod btrfs;
 pub mod dir;
 mod error;
 pub mod file;

@@ -1,0 +1,13 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod config;
+mod diff;
+mod driver;
+mod error;
+mod layout;
+mod mechanism;
+mod probe;
+
+pub use config::{Config, Quota};
+pub use driver::{Btrfs, BtrfsFactory};

@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, reason = "a command talks to its user")]
 
 mod bench;
+mod btrfs;
 mod clean;
 mod exit;
 mod flags;

@@ -28,7 +28,10 @@ const READ: u64 = 2;
 
 const RESIZE: libc::Ioctl = number(WRITE, 3, 4096);
 const SYNC: libc::Ioctl = number(NONE, 8, 0);
+const SUBVOL_CREATE: libc::Ioctl = number(WRITE, 14, 4096);
 const SNAP_DESTROY: libc::Ioctl = number(WRITE, 15, 4096);
+const SNAP_CREATE_V2: libc::Ioctl = number(WRITE, 23, 4096);
+pub(crate) const TREE_SEARCH: libc::Ioctl = number(READ | WRITE, 17, 112);
 const SUBVOL_SETFLAGS: libc::Ioctl = number(WRITE, 26, 8);
 const DEV_INFO: libc::Ioctl = number(READ | WRITE, 30, 4096);
 const FS_INFO: libc::Ioctl = number(READ, 31, 1024);
@@ -45,7 +48,7 @@ const SUBVOL_SYNC_WAIT: libc::Ioctl = number(WRITE, 65, 16);
 const FITRIM: libc::Ioctl = (READ | WRITE) << 30 | 24 << 16 | (b'X' as u64) << 8 | 121;
 
 /// Calls one of the ioctls above.
-fn call<T>(
+pub(crate) fn call<T>(
     file: BorrowedFd<'_>,
     request: libc::Ioctl,
     name: &'static str,
@@ -238,6 +241,48 @@ pub fn place_of(root: impl AsFd, child: Child) -> Result<(Vec<u8>, Vec<u8>)> {
         field[..end.unwrap_or(field.len())].to_vec()
     };
     Ok((text(&found.path), text(&found.name)))
+}
+
+/// Makes an empty subvolume `name` in the open directory `parent` (`BTRFS_IOC_SUBVOL_CREATE`).
+pub fn create(parent: impl AsFd, name: &OsStr) -> Result<()> {
+    const STEP: &str = "ioctl(BTRFS_IOC_SUBVOL_CREATE)";
+    let mut arguments = VolumeArguments::named(STEP, name.as_bytes())?;
+    call(parent.as_fd(), SUBVOL_CREATE, STEP, &mut arguments).map(drop)
+}
+
+/// `struct btrfs_ioctl_vol_args_v2`.
+#[repr(C)]
+struct SnapshotArguments {
+    source: i64,
+    transaction: u64,
+    flags: u64,
+    unused: [u64; 4],
+    name: [u8; 4040],
+}
+
+const _: () = assert!(size_of::<SnapshotArguments>() == 4096);
+
+/// Makes `name` in the open directory `parent` a snapshot of the subvolume whose root is `source`
+/// (`BTRFS_IOC_SNAP_CREATE_V2`); what is dirty is written and the transaction committed first.
+pub fn snapshot(source: impl AsFd, parent: impl AsFd, name: &OsStr, read_only: bool) -> Result<()> {
+    const STEP: &str = "ioctl(BTRFS_IOC_SNAP_CREATE_V2)";
+    let mut arguments = SnapshotArguments {
+        source: i64::from(source.as_fd().as_raw_fd()),
+        transaction: 0,
+        flags: if read_only { READ_ONLY } else { 0 },
+        unused: [0; 4],
+        name: [0; 4040],
+    };
+    let text = name.as_bytes();
+    if text.len() >= arguments.name.len() {
+        return Err(SysError::new(
+            STEP,
+            Errno::NAMETOOLONG,
+            name.to_string_lossy(),
+        ));
+    }
+    arguments.name[..text.len()].copy_from_slice(text);
+    call(parent.as_fd(), SNAP_CREATE_V2, STEP, &mut arguments).map(drop)
 }
 
 /// Destroys the subvolume `name` in the open directory `parent` (`BTRFS_IOC_SNAP_DESTROY`); its

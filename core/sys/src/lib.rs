@@ -8,6 +8,7 @@
 #![warn(clippy::multiple_unsafe_ops_per_block)]
 
 pub mod btrfs;
+pub mod btrfs_space;
 pub mod dir;
 mod error;
 pub mod file;

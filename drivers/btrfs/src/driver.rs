@@ -15,7 +15,6 @@ use strata_driver::{
     CommitOptions, Counters, DiffOptions, DiffSink, DiffStream, DriverFactory, DriverInfo,
     DriverName, Error, ErrorKind, Host, Labels, MountPlan, OpenOptions, OptionSpec, PrepareOptions,
     Reclaimed, Result, SnapshotInfo, SnapshotKind, SnapshotName, StorageDriver, Usage, blocking,
-    tree,
 };
 
 /// A subvolume per layer.
@@ -195,15 +194,7 @@ impl StorageDriver for Btrfs {
 
     async fn usage(&self, name: &SnapshotName) -> Result<Usage> {
         let name = name.clone();
-        self.run(move |m| {
-            let row = m.catalog.get(&name)?;
-            if row.kind == SnapshotKind::View {
-                return Ok(Usage::default());
-            }
-            let directory = open_directory(&m.tree_of(&row))?;
-            tree::usage(directory.as_fd(), &m.counters)
-        })
-        .await
+        self.run(move |m| m.usage(&name)).await
     }
 
     async fn changes(

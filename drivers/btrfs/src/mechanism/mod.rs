@@ -16,15 +16,18 @@ use crate::error::BtrfsError;
 use crate::layout::Layout;
 use btrfsutil::subvolume::SnapshotFlags;
 use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strata_driver::apply::{ApplyTarget, PlainPlacement, apply};
 use strata_driver::catalog::{Catalog, CommitRow, Draft, Leftovers, NewSnapshot, Row, SnapshotId};
 use strata_driver::{
-    Applied, ApplyOptions, ChangesetSource, CommitOptions, Counters, Error, ErrorKind, MountFlags,
-    MountPlan, MountStep, PrepareOptions, Result, SnapshotKind, SnapshotName, guard, recovery,
+    Applied, ApplyOptions, Bytes, ChangesetSource, CommitOptions, Counters, Error, ErrorKind,
+    Inodes, MountFlags, MountPlan, MountStep, PrepareOptions, Result, SnapshotKind, SnapshotName,
+    Usage, guard, recovery, tree,
 };
+use strata_sys::{btrfs, btrfs_space};
 
 /// One root of the btrfs driver, used from blocking threads.
 #[derive(Debug)]
@@ -219,6 +222,35 @@ impl Mechanism {
         }
         subvolume::remove(&self.layout.snapshot(id).join("new"))?;
         recovery::remove_all(&self.layout.snapshots(), id)
+    }
+
+    /// What a snapshot holds beside its parents: its tree's extents and inodes that are newer than
+    /// the parent's layer, whose own are all older than the transaction that made it.
+    pub(crate) fn usage(&self, name: &SnapshotName) -> Result<Usage> {
+        let row = self.catalog.get(name)?;
+        if row.kind == SnapshotKind::View {
+            return Ok(Usage::default());
+        }
+        let root = open_directory(&self.tree_of(&row))?;
+        let since = match row.parent {
+            None => 0,
+            Some(parent) => {
+                btrfs::subvolume_info(open_directory(&self.layout.layer(parent))?)?.created
+            }
+        };
+        if row.kind == SnapshotKind::Active {
+            rustix::fs::syncfs(&root).map_err(|errno| Error::io("usage", errno.into()))?;
+        }
+        match btrfs_space::space(&root, since) {
+            Ok(space) => Ok(Usage {
+                bytes: Bytes(space.new_bytes),
+                inodes: Inodes(space.new_inodes),
+                shared: Some(Bytes(space.old_bytes)),
+            }),
+            // Reading the tree takes root of the host; everybody can read the files.
+            Err(error) if error.is(Errno::PERM) => tree::usage(root.as_fd(), &self.counters),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Applies a changeset to the active snapshot `key`.

@@ -20,7 +20,7 @@ const READ_ONLY: u64 = 1 << 1;
 
 /// Numbers as `linux/ioctl.h` makes them, for the type 0x94.
 const fn number(direction: u64, nr: u64, size: usize) -> libc::Ioctl {
-    direction << 30 | (size as u64) << 16 | 0x94 << 8 | nr
+    direction << 30 | (size as u64) << 16 | 0x9400 | nr
 }
 const NONE: u64 = 0;
 const WRITE: u64 = 1;
@@ -45,7 +45,7 @@ const GET_SUBVOL_ROOTREF: libc::Ioctl = number(READ | WRITE, 61, 4096);
 const INO_LOOKUP_USER: libc::Ioctl = number(READ | WRITE, 62, 4096);
 const SUBVOL_SYNC_WAIT: libc::Ioctl = number(WRITE, 65, 16);
 /// `FITRIM` of `linux/fs.h`.
-const FITRIM: libc::Ioctl = (READ | WRITE) << 30 | 24 << 16 | (b'X' as u64) << 8 | 121;
+const FITRIM: libc::Ioctl = (READ | WRITE) << 30 | 24 << 16 | (b'X' as u64) << 8 | 0x79;
 
 /// Calls one of the ioctls above.
 pub(crate) fn call<T>(

@@ -109,15 +109,14 @@ pub(crate) const COMMIT_MOUNTED_ELSEWHERE: Case = Case {
         run_in_private_namespace(|| {
             // Nobody holds the snapshot any more, and no table that the driver can read has it.
             let mount = strata_driver::mount::mount(&plan, &target)?.leak();
+            let mut held = fs_err::OpenOptions::new()
+                .append(true)
+                .open(mount.join("f"))?;
             judge(context, &key, "a mount in another namespace wrote", || {
-                let write = |path: &str| {
-                    let mut file = fs_err::OpenOptions::new()
-                        .create(true)
-                        .append(true)
-                        .open(mount.join(path))?;
-                    file.write_all(b"late").and_then(|()| file.sync_all())
-                };
-                write("f").and(write("new"))
+                let written = held.write_all(b"late").and_then(|()| held.sync_all());
+                let made = fs_err::write(mount.join("new"), "late");
+                drop(held);
+                written.and(made)
             })
         })?
     },

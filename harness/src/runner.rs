@@ -1,7 +1,7 @@
 //! Runs cases and gives verdicts; no case gives its own.
 
 use crate::case::{Check, Group, Verdict};
-use crate::context::{Context, Setting, expect_kind};
+use crate::context::{Context, NoGround, Setting, expect_kind};
 use crate::leaks::Belongings;
 use crate::prelude::name;
 use anyhow::{Context as _, Result, bail};
@@ -61,7 +61,13 @@ fn attempt(
     let place = setting.place.join("case");
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let mut context = Context::new(setting, place.clone()).context("open the driver")?;
-        let skipped = run_or_invert(check, &mut context, inverted)?;
+        let skipped = match run_or_invert(check, &mut context, inverted) {
+            Err(error) => match error.downcast_ref::<NoGround>() {
+                Some(NoGround(reason)) => Some(reason.clone()),
+                None => return Err(error),
+            },
+            Ok(skipped) => skipped,
+        };
         context.shut().context("close the driver")?;
         Ok(skipped)
     }));

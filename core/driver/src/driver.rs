@@ -42,6 +42,8 @@ pub trait StorageDriver: std::fmt::Debug + Send + Sync + 'static {
     /// - On a parent it shows the parent's tree, whole. (`child_equals_parent`)
     /// - A key or name in use is `AlreadyExists`; nothing is changed. (`prepare_twice`)
     /// - An uncommitted parent is `InvalidState`, an unknown one `NotFound`. (`parent_must_be_committed`)
+    /// - A size limit counts what is written to this snapshot, and is nobody else's.
+    ///   (`quota_is_enforced`, `limit_goes_with_its_snapshot`)
     /// - On error, no trace remains. (`failed_operations_leave_nothing`)
     async fn prepare(
         &self,

@@ -36,7 +36,6 @@ const SUBVOL_SETFLAGS: libc::Ioctl = number(WRITE, 26, 8);
 const DEV_INFO: libc::Ioctl = number(READ | WRITE, 30, 4096);
 const FS_INFO: libc::Ioctl = number(READ, 31, 1024);
 const QUOTA_CTL: libc::Ioctl = number(READ | WRITE, 40, 16);
-const QGROUP_CREATE: libc::Ioctl = number(WRITE, 42, 16);
 const QGROUP_LIMIT: libc::Ioctl = number(READ, 43, 48);
 const QUOTA_RESCAN: libc::Ioctl = number(WRITE, 44, 64);
 const QUOTA_RESCAN_WAIT: libc::Ioctl = number(NONE, 46, 0);
@@ -467,23 +466,15 @@ pub fn enable_quotas(file: impl AsFd, mode: QuotaMode) -> Result<()> {
     call(file.as_fd(), QUOTA_CTL, step, &mut arguments).map(drop)
 }
 
-/// Limits what the subvolume `id` may hold for itself to `bytes` (`BTRFS_IOC_QGROUP_LIMIT`). Needs
-/// `CAP_SYS_ADMIN`; `ENOTCONN` while quotas are off.
-pub fn limit_exclusive(file: impl AsFd, id: u64, bytes: u64) -> Result<()> {
+/// Limits what the subvolume `id` may hold for itself to `bytes`, or takes the limit away
+/// (`BTRFS_IOC_QGROUP_LIMIT`). Needs `CAP_SYS_ADMIN`; `ENOTCONN` while quotas are off.
+pub fn limit_exclusive(file: impl AsFd, id: u64, bytes: Option<u64>) -> Result<()> {
     /// `BTRFS_QGROUP_LIMIT_MAX_EXCL`.
     const MAX_EXCLUSIVE: u64 = 1 << 1;
-    // Group, flags, max_rfer, max_excl, rsv_rfer, rsv_excl.
-    let mut arguments = [id, MAX_EXCLUSIVE, 0, bytes, 0, 0];
+    // Group, flags, max_rfer, max_excl, rsv_rfer, rsv_excl; all ones clear a limit.
+    let mut arguments = [id, MAX_EXCLUSIVE, 0, bytes.unwrap_or(u64::MAX), 0, 0];
     let step = "ioctl(BTRFS_IOC_QGROUP_LIMIT)";
     call(file.as_fd(), QGROUP_LIMIT, step, &mut arguments).map(drop)
-}
-
-/// Deletes the quota group of the subvolume `id`, which is gone (`BTRFS_IOC_QGROUP_CREATE`).
-/// `EBUSY` while it is not.
-pub fn delete_quota_group(file: impl AsFd, id: u64) -> Result<()> {
-    let mut arguments = [0, id];
-    let step = "ioctl(BTRFS_IOC_QGROUP_CREATE)";
-    call(file.as_fd(), QGROUP_CREATE, step, &mut arguments).map(drop)
 }
 
 /// Counts the quotas anew, and waits until that is done (`BTRFS_IOC_QUOTA_RESCAN`).

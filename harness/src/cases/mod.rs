@@ -95,6 +95,7 @@ pub const ALL: &[Case] = &[
     depth::layers::LAYERS_128,
     depth::layers::LAYERS_500,
     apply::meaning::LEADING_SLASHES_AND_DOTS,
+    space::usage::LIMIT_GOES_WITH_ITS_SNAPSHOT,
     diff::links::LINK_GROUPS_ARE_KEPT,
     diff::links::LINK_GROUPS_CHANGE,
     apply::confinement::LINK_LOOPS_END,

@@ -132,7 +132,10 @@ impl Mechanism {
         let path = self.layout.active(draft.id);
         match draft.chain.first() {
             None => subvolume::create_empty(&path)?,
-            Some(parent) => subvolume::snapshot(&self.layout.layer(*parent), &path, None)?,
+            Some(parent) => {
+                subvolume::snapshot(&self.layout.layer(*parent), &path, None)?;
+                self.quotas.drop_inherited(&path)?;
+            }
         }
         match options.size_limit {
             Some(limit) => self.quotas.limit(&open_directory(&path)?, limit),
@@ -186,11 +189,13 @@ impl Mechanism {
         // What a process left that died in the middle of this.
         subvolume::remove(&layer)?;
         subvolume::snapshot(&active, &layer, Some(SnapshotFlags::READ_ONLY))?;
-        let committed = self.catalog.commit(&CommitRow {
-            key,
-            name,
-            labels: &options.labels,
-            late_parent: None,
+        let committed = self.quotas.drop_inherited(&layer).and_then(|()| {
+            self.catalog.commit(&CommitRow {
+                key,
+                name,
+                labels: &options.labels,
+                late_parent: None,
+            })
         });
         if let Err(error) = committed {
             return Err(match subvolume::remove(&layer) {

@@ -1,7 +1,10 @@
 //! Size limits: quota groups of btrfs, for the whole file system or not at all.
 
+use super::open_directory;
 use crate::config::Quota;
+use rustix::io::Errno;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
 use strata_driver::{Bytes, Error, ErrorKind, Result};
 use strata_sys::btrfs::{self, QuotaMode};
 
@@ -9,13 +12,18 @@ use strata_sys::btrfs::{self, QuotaMode};
 #[derive(Debug)]
 pub(crate) struct Quotas {
     setting: Quota,
+    /// Whether a snapshot gets its source's limit, as full quota groups give it.
+    inherits: bool,
 }
 
 impl Quotas {
     /// Turns quotas on if `setting` says so. They stay on: others may have limits by now.
     pub(crate) fn open(setting: Quota, directory: BorrowedFd<'_>) -> Result<Self> {
         let wanted = match setting {
-            Quota::Off => return Ok(Self { setting }),
+            Quota::Off => {
+                let inherits = is_full(directory)?;
+                return Ok(Self { setting, inherits });
+            }
             Quota::Simple => QuotaMode::Simple,
             Quota::Full => QuotaMode::Full,
         };
@@ -38,7 +46,25 @@ impl Quotas {
                 .with("wanted", name(wanted))
                 .hint("open with the other mode, or `btrfs quota disable` first"));
         }
-        Ok(Self { setting })
+        let inherits = wanted == QuotaMode::Full;
+        Ok(Self { setting, inherits })
+    }
+
+    /// Takes away the limit that a new snapshot at `path` may have from its source: a limit is its
+    /// own snapshot's, not that of the layer or of those who stand on it.
+    pub(crate) fn drop_inherited(&self, path: &Path) -> Result<()> {
+        if !self.inherits {
+            return Ok(());
+        }
+        let root = open_directory(path)?;
+        let cleared = btrfs::subvolume_info(&root)
+            .and_then(|info| btrfs::limit_exclusive(&root, info.id, None));
+        match cleared {
+            // Who may not set limits has none to take away, and quotas may be turned off meanwhile.
+            Err(error) if matches!(error.errno(), Some(Errno::PERM | Errno::NOTCONN)) => Ok(()),
+            other => other
+                .map_err(|error| Error::from(error).because("cannot take an inherited limit away")),
+        }
     }
 
     /// Limits what the subvolume at `root`, just made, may hold beside what it shares with others.
@@ -58,7 +84,7 @@ impl Quotas {
             btrfs::rescan_quotas(root).map_err(fail)?;
         }
         let id = btrfs::subvolume_info(root).map_err(fail)?.id;
-        btrfs::limit_exclusive(root, id, limit.0).map_err(fail)
+        btrfs::limit_exclusive(root, id, Some(limit.0)).map_err(fail)
     }
 }
 
@@ -73,6 +99,14 @@ fn name(mode: QuotaMode) -> &'static str {
 /// The mode that the file system has; none before Linux 6.7, when there was one.
 fn mode(directory: BorrowedFd<'_>) -> Result<Option<String>> {
     read(directory, "mode")
+}
+
+/// Whether full quota groups are on. Where the kernel names no mode there is no other.
+fn is_full(directory: BorrowedFd<'_>) -> Result<bool> {
+    match mode(directory)? {
+        Some(found) => Ok(found == name(QuotaMode::Full)),
+        None => Ok(read(directory, "enabled")?.as_deref() == Some("1")),
+    }
 }
 
 fn is_inconsistent(directory: BorrowedFd<'_>) -> Result<bool> {

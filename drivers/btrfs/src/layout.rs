@@ -22,6 +22,9 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
+    /// The subvolumes that may be in a snapshot's directory.
+    pub(crate) const SUBVOLUMES: [&'static str; 3] = ["fs", "layer", "new"];
+
     /// The layout of a root that lies on btrfs.
     pub(crate) fn direct(root: &Path) -> Self {
         Self {
@@ -71,6 +74,11 @@ impl Layout {
     /// The tree of a committed snapshot.
     pub(crate) fn layer(&self, id: SnapshotId) -> PathBuf {
         self.pool.join(format!("snapshots/{id}/layer"))
+    }
+
+    /// The tree of an active snapshot that was lost, while it is made again.
+    pub(crate) fn made_again(&self, id: SnapshotId) -> PathBuf {
+        self.pool.join(format!("snapshots/{id}/new"))
     }
 
     /// Where snapshots for a moment are made.

@@ -89,7 +89,7 @@ impl Mechanism {
                     return Ok(());
                 }
                 // Under its name only when it is complete: a crash may come here as well.
-                let new = home.join("new");
+                let new = self.layout.made_again(row.id);
                 subvolume::remove(&new)?;
                 subvolume::create_empty(&new)?;
                 fs_err::rename(&new, &active).map_err(|error| Error::io("open", error))
@@ -222,11 +222,13 @@ impl Mechanism {
 
     /// Deletes all of a snapshot on disk; absent is deleted.
     fn discard(&self, id: SnapshotId) -> Result<()> {
-        for path in [self.layout.active(id), self.layout.layer(id)] {
-            subvolume::remove(&path)?;
+        let home = self.layout.snapshot(id);
+        subvolume::remove_of(&home, &Layout::SUBVOLUMES)?;
+        match rustix::fs::rmdir(&home) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            // There are files, which a half apply left.
+            Err(_) => recovery::remove_all(&self.layout.snapshots(), id),
         }
-        subvolume::remove(&self.layout.snapshot(id).join("new"))?;
-        recovery::remove_all(&self.layout.snapshots(), id)
     }
 
     /// What a snapshot holds beside its parents: its tree's extents and inodes that are newer than

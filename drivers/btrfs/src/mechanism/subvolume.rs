@@ -84,22 +84,31 @@ pub(crate) fn find_nested(root: BorrowedFd<'_>, path: &Path) -> Result<Option<Pa
 /// Removes the subvolume at `path` with all subvolumes inside it, the inner ones first; absent is
 /// removed.
 pub(crate) fn remove(path: &Path) -> Result<()> {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        return Ok(());
-    };
+    match (path.parent(), path.file_name().and_then(OsStr::to_str)) {
+        (Some(parent), Some(name)) => remove_of(parent, &[name]),
+        _ => Ok(()),
+    }
+}
+
+/// [`remove`] of several names in one directory.
+pub(crate) fn remove_of(parent: &Path, names: &[&str]) -> Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let removed = match rustix::fs::open(parent, flags, Mode::empty()) {
-        Err(Errno::NOENT) => Ok(()),
-        Err(errno) => Err(SysError::new("open", errno, parent.display())),
-        Ok(parent) => remove_at(parent.as_fd(), name),
+    let directory = match rustix::fs::open(parent, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(()),
+        opened => opened.map_err(|errno| BtrfsError::Open {
+            path: parent.to_owned(),
+            source: errno.into(),
+        })?,
     };
-    removed.map_err(|error| {
-        BtrfsError::RemoveSubvolume {
-            path: path.to_owned(),
-            source: error.source,
-        }
-        .into()
-    })
+    for name in names {
+        remove_at(directory.as_fd(), OsStr::new(name)).map_err(|error| {
+            BtrfsError::RemoveSubvolume {
+                path: parent.join(name),
+                source: error.source,
+            }
+        })?;
+    }
+    Ok(())
 }
 
 fn remove_at(parent: BorrowedFd<'_>, name: &OsStr) -> Result<(), SysError> {

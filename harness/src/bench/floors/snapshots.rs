@@ -141,7 +141,7 @@ pub(super) fn measure_held(stage: &Stage<'_>) -> Result<Vec<Figure>> {
         )
     };
     let bare = compare(&|ground| ground.raw.once())?.wall("bare ioctls, growth", f64::INFINITY)?;
-    let limit = bare.value.median.max(1.0) * 1.3;
+    let limit = (bare.value.median.max(1.0) * 130.0).round() / 100.0;
     let lives = compare(&|ground| once(&ground.subject, &ground.base))?;
     let lists = compare(&|Ground { subject, .. }| {
         let listed = subject.wait(subject.driver().list())?;

@@ -190,11 +190,7 @@ fn unknown_things_are_refused_with_what_there_is() {
     } else {
         "hint: known drivers: overlay, vfs"
     };
-    assert!(
-        stderr(&output).contains(known),
-        "{}",
-        stderr(&output)
-    );
+    assert!(stderr(&output).contains(known), "{}", stderr(&output));
     for (arguments, says) in [
         (
             &["--durability", "eternal", "config", "show"][..],
@@ -318,11 +314,7 @@ fn a_user_namespace_reads_the_configuration_too() {
     } else {
         "3 passed, 0 failed, 1 skipped\n"
     };
-    assert!(
-        text.ends_with(expected),
-        "{text}{}",
-        stderr(&output)
-    );
+    assert!(text.ends_with(expected), "{text}{}", stderr(&output));
 }
 
 #[test]

@@ -13,9 +13,9 @@ use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strata_driver::{
-    Applied, ApplyOptions, Capabilities, Capability, Change, ChangesetSource, Checked,
-    CommitOptions, DiffOptions, DriverFactory, Error, ErrorKind, Host, OpenOptions, PrepareOptions,
-    Quirk, SnapshotInfo, SnapshotName, StorageDriver, Usage,
+    Applied, ApplyOptions, Availability, Capabilities, Capability, Change, ChangesetSource,
+    Checked, CommitOptions, DiffOptions, DriverFactory, Error, ErrorKind, Host, OpenOptions,
+    PrepareOptions, Quirk, SnapshotInfo, SnapshotName, StorageDriver, Usage,
 };
 use tokio::io::AsyncReadExt as _;
 use tokio::runtime::Runtime;
@@ -40,6 +40,19 @@ pub struct Setting {
     /// Options for every opening of the driver.
     pub open: OpenOptions,
 }
+
+/// The driver does not run on a file system that a case wants beside the fixture's; the runner
+/// skips the case.
+#[derive(Clone, Debug)]
+pub(crate) struct NoGround(pub(crate) String);
+
+impl std::fmt::Display for NoGround {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NoGround {}
 
 /// A driver in a fresh root.
 #[derive(Debug)]
@@ -102,10 +115,20 @@ impl Context {
         Self::new(&self.setting, fixture.path().join("c"))
     }
 
-    /// The smallest file system of the fixture's kind; of memory if the fixture made none.
+    /// The smallest file system of the fixture's kind on which the driver has room; of memory if
+    /// the fixture made none.
     pub fn tiny_file_system(&self) -> Result<Fixture> {
         let kind = self.setting.kind.unwrap_or(FileSystemKind::Tmpfs);
-        Fixture::file_system(kind, kind.least_size())
+        let factory = &self.setting.factory;
+        let room = factory.room_of_root(kind.as_str());
+        let fixture = Fixture::file_system(kind, kind.least_size() + room.0)?;
+        match factory.probe(&self.setting.host, &fixture.path().join("root")) {
+            Availability::Available(_) => Ok(fixture),
+            Availability::Unavailable(why) => {
+                fixture.close()?;
+                Err(NoGround(format!("not on a tiny {kind}: {}", why.missing)).into())
+            }
+        }
     }
 
     /// What this case was set up with.

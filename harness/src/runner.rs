@@ -1,15 +1,17 @@
 //! Runs cases and gives verdicts; no case gives its own.
 
 use crate::case::{Check, Group, Verdict};
-use crate::context::{Context, Setting, expect_kind};
+use crate::context::{Context, NoGround, Setting, expect_kind};
 use crate::leaks::Belongings;
 use crate::prelude::name;
 use anyhow::{Context as _, Result, bail};
 use std::any::Any;
 use std::borrow::Cow;
+use std::os::fd::AsFd as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use strata_driver::tree::{self, Budget};
 use strata_driver::{Bytes, Capability, CommitOptions, ErrorKind, PrepareOptions};
 
 /// What came of one case.
@@ -59,7 +61,13 @@ fn attempt(
     let place = setting.place.join("case");
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let mut context = Context::new(setting, place.clone()).context("open the driver")?;
-        let skipped = run_or_invert(check, &mut context, inverted)?;
+        let skipped = match run_or_invert(check, &mut context, inverted) {
+            Err(error) => match error.downcast_ref::<NoGround>() {
+                Some(NoGround(reason)) => Some(reason.clone()),
+                None => return Err(error),
+            },
+            Ok(skipped) => skipped,
+        };
         context.shut().context("close the driver")?;
         Ok(skipped)
     }));
@@ -95,11 +103,14 @@ fn remove_place(place: &Path) -> Result<()> {
     remove_directory(place)
 }
 
+/// As what a driver made can be removed: there may be read-only subvolumes among it.
 fn remove_directory(place: &Path) -> Result<()> {
-    match fs_err::remove_dir_all(place) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
-        _ => Ok(()),
-    }
+    let (Some(above), Some(name)) = (place.parent(), place.file_name()) else {
+        bail!("`{}` has no name", place.display());
+    };
+    let above = fs_err::File::open(above)?;
+    let removed = tree::remove(above.as_fd(), name.as_encoded_bytes(), Budget::Unlimited);
+    Ok(removed.map(drop)?)
 }
 
 fn list(paths: &[PathBuf]) -> String {

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: builds the command, gets it real input, and becomes it.
 
 use crate::against;
+use crate::btrfs;
 use crate::fresh::Fresh;
 use crate::rootfs::{self, Layers};
 use crate::setup::{self, Purpose};
@@ -45,7 +46,7 @@ impl Bench {
         let mut input: Vec<OsString> = Vec::new();
         if !self.only_asks() {
             let brings_own = self.has_flag("--rootfs");
-            let mut purposes = vec![Purpose::Fixtures];
+            let mut purposes = vec![Purpose::Fixtures, Purpose::BtrfsDriver];
             if !brings_own && rootfs::cached().is_none() && setup::is_root() {
                 purposes.push(Purpose::RootFileSystem);
             }
@@ -55,9 +56,17 @@ impl Bench {
                 input.extend(["--rootfs-layer".into(), layers.package.into()]);
             }
         }
-        cmd!(sh, "cargo build --locked --release --package strata")
-            .quiet()
-            .run()?;
+        let features: &[&str] = if btrfs::is_buildable(sh) {
+            &["--features", "btrfs"]
+        } else {
+            &[]
+        };
+        cmd!(
+            sh,
+            "cargo build --locked --release --package strata {features...}"
+        )
+        .quiet()
+        .run()?;
         if let Some(Against { revision, gate }) = &self.against
             && !self.only_asks()
         {
@@ -66,7 +75,7 @@ impl Bench {
         // Replaces this process, so that signals and the exit code are the command's own.
         let mut command: std::process::Command = cmd!(
             sh,
-            "cargo run --quiet --locked --release --package strata -- bench {input...} {arguments...}"
+            "cargo run --quiet --locked --release --package strata {features...} -- bench {input...} {arguments...}"
         )
         .into();
         Err(command.exec()).context("cannot run `strata bench`")

@@ -7,6 +7,7 @@
 
 mod against;
 mod bench;
+mod btrfs;
 mod clean;
 mod exit;
 mod flags;

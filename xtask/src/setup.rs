@@ -1,8 +1,9 @@
 //! What the host must have, and how it gets it.
 //!
-//! Each need is probed by running the program, never by asking the package database: a program
-//! may come from elsewhere, and an installed package may be broken.
+//! Each need is probed by running the program (a library by linking with it), never by asking the
+//! package database: a program may come from elsewhere, and an installed package may be broken.
 
+use crate::btrfs;
 use crate::quiet::run_silently;
 use std::io::{IsTerminal, Write};
 use std::os::unix::fs::MetadataExt;
@@ -19,13 +20,23 @@ pub(crate) enum Purpose {
     RootFileSystem,
     /// A chroot in namespaces of its own.
     Chroot,
+    /// Building the btrfs driver.
+    BtrfsDriver,
+}
+
+/// How it is found out whether something is there.
+#[derive(Debug)]
+enum Probe {
+    /// The program starts; these arguments make it say something about itself and touch nothing.
+    Starts(&'static [&'static str]),
+    /// This says yes; the need is no program.
+    Holds(fn(&Shell) -> bool),
 }
 
 #[derive(Debug)]
 struct Need {
     program: &'static str,
-    /// Makes the program say something about itself and touch nothing.
-    arguments: &'static [&'static str],
+    probe: Probe,
     /// The Debian package that has the program.
     package: &'static str,
     reason: &'static str,
@@ -35,80 +46,101 @@ struct Need {
 const NEEDS: &[Need] = &[
     Need {
         program: "mkfs.ext4",
-        arguments: &["-V"],
+        probe: Probe::Starts(&["-V"]),
         package: "e2fsprogs",
         reason: "makes the ext4 file systems that drivers are tested and timed on",
         purposes: &[Purpose::Fixtures],
     },
     Need {
         program: "mkfs.xfs",
-        arguments: &["-V"],
+        probe: Probe::Starts(&["-V"]),
         package: "xfsprogs",
         reason: "makes the xfs file systems that drivers are tested and timed on",
         purposes: &[Purpose::Fixtures],
     },
     Need {
         program: "mkfs.btrfs",
-        arguments: &["--version"],
+        probe: Probe::Starts(&["--version"]),
         package: "btrfs-progs",
         reason: "makes the btrfs file systems that drivers are tested and timed on",
         purposes: &[Purpose::Fixtures],
     },
     Need {
         program: "losetup",
-        arguments: &["--version"],
+        probe: Probe::Starts(&["--version"]),
         package: "mount",
         reason: "attaches and detaches the loop devices of tests and bench",
         purposes: &[Purpose::Fixtures],
     },
     Need {
         program: "strace",
-        arguments: &["--version"],
+        probe: Probe::Starts(&["--version"]),
         package: "strace",
         reason: "counts system calls where the kernel's trace events do not arrive",
         purposes: &[Purpose::Fixtures],
     },
     Need {
         program: "mount",
-        arguments: &["--version"],
+        probe: Probe::Starts(&["--version"]),
         package: "mount",
         reason: "mounts what a chroot needs",
         purposes: &[Purpose::RootFileSystem, Purpose::Chroot],
     },
     Need {
         program: "newuidmap",
-        arguments: &[],
+        probe: Probe::Starts(&[]),
         package: "uidmap",
         reason: "gives the rootless suite its subordinate ids",
         purposes: &[Purpose::Rootless],
     },
     Need {
         program: "debootstrap",
-        arguments: &["--version"],
+        probe: Probe::Starts(&["--version"]),
         package: "debootstrap",
         reason: "makes the Debian root file system, once; it is cached afterwards",
         purposes: &[Purpose::RootFileSystem],
     },
     Need {
         program: "tar",
-        arguments: &["--version"],
+        probe: Probe::Starts(&["--version"]),
         package: "tar",
         reason: "packs and unpacks the root file system",
         purposes: &[Purpose::RootFileSystem, Purpose::Chroot],
     },
     Need {
         program: "unshare",
-        arguments: &["--version"],
+        probe: Probe::Starts(&["--version"]),
         package: "util-linux",
         reason: "keeps the mounts of a chroot out of this host's",
         purposes: &[Purpose::RootFileSystem, Purpose::Chroot],
     },
     Need {
         program: "git",
-        arguments: &["--version"],
+        probe: Probe::Starts(&["--version"]),
         package: "git",
         reason: "makes the clean clone",
         purposes: &[Purpose::Chroot],
+    },
+    Need {
+        program: "pkg-config",
+        probe: Probe::Starts(&["--version"]),
+        package: "pkg-config",
+        reason: "finds the library of the btrfs driver",
+        purposes: &[Purpose::BtrfsDriver],
+    },
+    Need {
+        program: "libbtrfsutil",
+        probe: Probe::Holds(btrfs::links),
+        package: "libbtrfsutil-dev",
+        reason: "makes subvolumes for the btrfs driver",
+        purposes: &[Purpose::BtrfsDriver],
+    },
+    Need {
+        program: "libclang",
+        probe: Probe::Holds(|_| btrfs::has_libclang()),
+        package: "libclang-dev",
+        reason: "reads the header of libbtrfsutil when the btrfs driver is built",
+        purposes: &[Purpose::BtrfsDriver],
     },
 ];
 
@@ -172,7 +204,10 @@ fn missing(sh: &Shell, purposes: &[Purpose]) -> Vec<&'static Need> {
                 .iter()
                 .any(|purpose| purposes.contains(purpose))
         })
-        .filter(|need| !answers(sh, need.program, need.arguments))
+        .filter(|need| match need.probe {
+            Probe::Starts(arguments) => !answers(sh, need.program, arguments),
+            Probe::Holds(holds) => !holds(sh),
+        })
         .collect()
 }
 

@@ -235,6 +235,7 @@ fn floor(name: &str, flags: &BenchFlags, registry: &Registry) -> anyhow::Result<
         return Ok(ExitCode::SUCCESS);
     }
     let mut plan = floors::FloorPlan::new("overlay", "vfs");
+    plan.snapshotting = registry.get("btrfs").is_ok().then(|| "btrfs".to_owned());
     if name != "all" {
         plan.floors = name.split(',').map(str::to_owned).collect();
     }

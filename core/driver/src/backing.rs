@@ -38,8 +38,10 @@ pub enum LoopIo {
 pub struct BackingSpec {
     /// The file; made if it is missing (its directory must exist).
     pub file: PathBuf,
-    /// Its size when it is made. It takes space only as it is written.
+    /// Its size when it is made. It takes space only as it is written, unless that is reserved.
     pub size: Bytes,
+    /// Whether it takes all its space when it is made.
+    pub reserved: bool,
     /// Type of the file system: `ext4`, `xfs` or `btrfs`.
     pub fs_type: String,
     /// Further arguments of mkfs, before the file.
@@ -62,6 +64,7 @@ impl BackingSpec {
         Self {
             file: file.into(),
             size: Bytes(10 << 30),
+            reserved: false,
             fs_type: fs_type.into(),
             mkfs_arguments: Vec::new(),
             mount_point: mount_point.into(),
@@ -74,6 +77,13 @@ impl BackingSpec {
     #[must_use]
     pub fn with_size(mut self, size: Bytes) -> Self {
         self.size = size;
+        self
+    }
+
+    /// Takes all its space when it is made; mkfs must not discard it then.
+    #[must_use]
+    pub fn with_space_reserved(mut self) -> Self {
+        self.reserved = true;
         self
     }
 
@@ -210,6 +220,32 @@ impl LoopFileSystem {
             Err(error) if error.is_unsupported() => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Makes the file and its device `size` bytes long, unless they are longer; with `reserved` the
+    /// file takes all its space. The file system has to be told by its own means.
+    pub fn grow(&self, size: Bytes, reserved: bool) -> Result<()> {
+        const OPERATION: &str = "grow backing";
+        let io = |error| Error::io(OPERATION, error).with("backing", self.file.display());
+        let lock = setup_lock(&self.file)?;
+        let file = fs_err::OpenOptions::new()
+            .write(true)
+            .open(&self.file)
+            .map_err(io)?;
+        if file.metadata().map_err(io)?.len() < size.0 {
+            if reserved {
+                reserve(file.file(), size).map_err(io)?;
+            } else {
+                file.set_len(size.0).map_err(io)?;
+            }
+        }
+        // Also where somebody else who made it longer came no further.
+        let device = LoopDevice::adopt(&self.device)?;
+        let told = device.take_new_size();
+        device.leak();
+        told?;
+        drop(lock);
+        Ok(())
     }
 
     /// Bytes written to the device since it was attached, from `/sys/block/loopN/stat`.
@@ -376,7 +412,18 @@ fn make_file(spec: &BackingSpec, file: &Path) -> Result<bool> {
     .with_time_limit(MKFS_TIME);
     let new = beside(file, "new");
     let image = fs_err::File::create(&new).map_err(io)?;
-    image.set_len(spec.size.0).map_err(io)?;
+    let sized = if spec.reserved {
+        reserve(image.file(), spec.size)
+    } else {
+        image.set_len(spec.size.0)
+    };
+    if let Err(error) = sized {
+        let error = io(error);
+        return Err(match fs_err::remove_file(&new) {
+            Ok(()) => error,
+            Err(rollback) => error.with_rollback(io(rollback)),
+        });
+    }
     let arguments = quiet_and_force
         .iter()
         .map(|argument| (*argument).into())
@@ -390,6 +437,12 @@ fn make_file(spec: &BackingSpec, file: &Path) -> Result<bool> {
     }
     fs_err::rename(&new, file).map_err(io)?;
     Ok(true)
+}
+
+/// Makes the file so long and gives it all its blocks.
+fn reserve(file: &std::fs::File, size: Bytes) -> std::io::Result<()> {
+    let flags = rustix::fs::FallocateFlags::empty();
+    Ok(rustix::fs::fallocate(file, flags, 0, size.0)?)
 }
 
 /// Whether the file system on `device` is what is seen at `mount_point`, from the mount table:

@@ -83,7 +83,8 @@ pub enum Quirk {
     /// (`quirk_held_map_keeps_old_data`)
     HeldMapKeepsOldData,
     /// A writer that the driver cannot see (another mount namespace, a held descriptor) can
-    /// still change a committed layer. (`quirk_late_writer_possible`)
+    /// still change a committed layer. (`quirk_late_writer_possible`, `commit_with_held_fd`,
+    /// `commit_with_held_map`, `commit_mounted_elsewhere`)
     LateWriterPossible,
     /// Character devices 0:0 cannot be made in a mounted snapshot.
     /// (`quirk_device_zero_refused`)

@@ -42,6 +42,8 @@ pub trait StorageDriver: std::fmt::Debug + Send + Sync + 'static {
     /// - On a parent it shows the parent's tree, whole. (`child_equals_parent`)
     /// - A key or name in use is `AlreadyExists`; nothing is changed. (`prepare_twice`)
     /// - An uncommitted parent is `InvalidState`, an unknown one `NotFound`. (`parent_must_be_committed`)
+    /// - A size limit counts what is written to this snapshot, and is nobody else's.
+    ///   (`quota_is_enforced`, `limit_goes_with_its_snapshot`)
     /// - On error, no trace remains. (`failed_operations_leave_nothing`)
     async fn prepare(
         &self,
@@ -76,6 +78,9 @@ pub trait StorageDriver: std::fmt::Debug + Send + Sync + 'static {
     ///
     /// # Behaviour
     /// - The committed tree is the active one's, and never changes. (`parent_is_immutable`)
+    /// - Nor do those change it who had the active one open or mounted, unless
+    ///   [`Quirk::LateWriterPossible`](crate::Quirk::LateWriterPossible) is declared.
+    ///   (`commit_with_held_fd`, `commit_with_held_map`, `commit_mounted_elsewhere`)
     /// - A snapshot that is mounted is `InUse`. (`commit_of_mounted_is_in_use`)
     /// - A name in use is `AlreadyExists`, a key that is not active `InvalidState`, an unknown one
     ///   `NotFound`. (`commit_refusals`)

@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::name::DriverName;
 use crate::options::Durability;
+use crate::snapshot::Bytes;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -105,6 +106,12 @@ pub trait DriverFactory: std::fmt::Debug + Send + Sync {
     /// Whether it runs on `host` with its root at or below `root`, found out by doing; leaves
     /// nothing behind. `root` need not exist; its nearest existing ancestor decides.
     fn probe(&self, host: &Host, root: &Path) -> Availability;
+    /// Room that a root takes of a file system of type `file_system` before its first snapshot,
+    /// about.
+    fn room_of_root(&self, file_system: &str) -> Bytes {
+        let _ = file_system;
+        Bytes(0)
+    }
     /// Opens the driver, recovering what a crash left. Blocking.
     ///
     /// The root of another driver is [`ErrorKind::InvalidInput`] naming both

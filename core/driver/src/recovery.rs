@@ -18,12 +18,15 @@ pub const REMOVE_BUDGET: u64 = 512;
 const REMOVING: &str = ".removing";
 
 /// Deletes what removed, abandoned and unknown snapshots left in `directory`, whose entries are
-/// named by `parse`. Returns how many snapshots are gone. Idempotent.
+/// named by `parse`; `remove` deletes all of one snapshot's entry ([`remove_all`], unless the
+/// driver keeps more than directories there), and succeeds where there is none. Returns how many
+/// snapshots are gone. Idempotent.
 pub fn sweep(
     catalog: &Catalog,
     directory: &Path,
     which: Leftovers,
     parse: impl Fn(&str) -> Option<SnapshotId>,
+    remove: impl Fn(SnapshotId) -> Result<()>,
 ) -> Result<u64> {
     // The disk first, the catalogue after: a number is reserved before its directory is made,
     // so a directory seen now whose number is unknown then belongs to nobody.
@@ -52,10 +55,10 @@ pub fn sweep(
     };
     for &orphan in found.iter().filter(|id| !known.contains(**id)) {
         tracing::info!(id = %orphan, "deleting a directory that no snapshot owns");
-        note(remove_all(directory, orphan));
+        note(remove(orphan));
     }
     for row in catalog.leftovers(which)? {
-        let removed = remove_all(directory, row.id);
+        let removed = remove(row.id);
         note(removed.and_then(|()| catalog.finish_remove(row.id)));
     }
     match failed {
@@ -153,7 +156,7 @@ fn empty(snapshot: &Path, name: &str) -> Result<()> {
     made.map_err(|errno| Error::io("apply", errno.into()).with("path", snapshot.display()))
 }
 
-/// Deletes all of a snapshot's directory, for a creation that failed.
+/// Deletes all of a snapshot's directory.
 pub fn remove_all(directory: &Path, id: SnapshotId) -> Result<()> {
     let home = open(directory)?;
     for name in [id.to_string(), format!("{id}{REMOVING}")] {

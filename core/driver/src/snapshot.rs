@@ -99,10 +99,13 @@ pub struct Inodes(pub u64);
 /// Space held by one snapshot alone, its parents left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Usage {
-    /// Allocated bytes, shared blocks of a reflink copy included.
+    /// Allocated bytes that its removal gives back once nothing stands on it. Where the driver
+    /// cannot tell `shared`, shared blocks of a reflink copy are included.
     pub bytes: Bytes,
     /// Inodes.
     pub inodes: Inodes,
+    /// Bytes of its tree that its parents hold as well; none where the driver cannot tell.
+    pub shared: Option<Bytes>,
 }
 
 /// What [`reclaim`](crate::StorageDriver::reclaim) gave back.

@@ -7,7 +7,9 @@
 //! Each fallible call returns a [`SysError`].
 #![warn(clippy::multiple_unsafe_ops_per_block)]
 
+pub mod btrfs;
 pub mod btrfs_send;
+pub mod btrfs_space;
 pub mod dir;
 mod error;
 pub mod file;

@@ -17,6 +17,7 @@ use crate::syscall::check_int;
 
 const LOOP_CLR_FD: libc::Ioctl = 0x4C01;
 const LOOP_GET_STATUS64: libc::Ioctl = 0x4C05;
+const LOOP_SET_CAPACITY: libc::Ioctl = 0x4C07;
 const LOOP_CONFIGURE: libc::Ioctl = 0x4C0A;
 const LOOP_CTL_GET_FREE: libc::Ioctl = 0x4C82;
 
@@ -176,6 +177,15 @@ impl LoopDevice {
     /// Whether the kernel reads and writes the file past the page cache.
     pub fn direct_io(&self) -> Result<bool> {
         Ok(self.info()?.flags & LO_FLAGS_DIRECT_IO != 0)
+    }
+
+    /// Lets the device be as large as its file is now.
+    pub fn take_new_size(&self) -> Result<()> {
+        // SAFETY: loop(4): LOOP_SET_CAPACITY takes no argument.
+        let returned = unsafe { libc::ioctl(self.device.as_raw_fd(), LOOP_SET_CAPACITY) };
+        check_int(returned)
+            .map(drop)
+            .on("ioctl(LOOP_SET_CAPACITY)", || self.path.display())
     }
 
     /// Detaches the device.

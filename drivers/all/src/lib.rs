@@ -9,6 +9,8 @@ use strata_driver::Registry;
 pub fn registry() -> Registry {
     let mut registry = Registry::new();
     registry.add(Arc::new(strata_overlay::OverlayFactory));
+    #[cfg(feature = "btrfs")]
+    registry.add(Arc::new(strata_btrfs::BtrfsFactory));
     registry.add(Arc::new(strata_vfs::VfsFactory));
     registry
 }
@@ -26,7 +28,12 @@ mod tests {
             .iter()
             .map(|f| f.name().to_string())
             .collect();
-        assert_eq!(names, ["overlay", "vfs"]);
+        let known: &[&str] = if cfg!(feature = "btrfs") {
+            &["overlay", "btrfs", "vfs"]
+        } else {
+            &["overlay", "vfs"]
+        };
+        assert_eq!(names, known);
         assert!(registry.get("no-such").is_err());
     }
 }

@@ -1,8 +1,14 @@
-//! The btrfs driver: what the kernel's send stream says of two snapshots.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
-mod names;
-mod native;
-mod stream;
+mod config;
+mod diff;
+mod driver;
+mod error;
+mod layout;
+mod mechanism;
+mod probe;
 
-pub use native::changed_names;
+pub use config::{Config, Quota};
+pub use diff::changed_names;
+pub use driver::{Btrfs, BtrfsFactory};

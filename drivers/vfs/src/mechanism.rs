@@ -72,12 +72,10 @@ impl Mechanism {
     }
 
     pub(crate) fn sweep(&self, which: Leftovers) -> Result<u64> {
-        recovery::sweep(
-            &self.catalog,
-            &self.layout.snapshots(),
-            which,
-            Layout::parse,
-        )
+        let directory = self.layout.snapshots();
+        recovery::sweep(&self.catalog, &directory, which, Layout::parse, |id| {
+            recovery::remove_all(&directory, id)
+        })
     }
 
     /// Makes an active snapshot, by copying, or a view, which needs no copy.

@@ -8,8 +8,8 @@ use rustix::io::Errno;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::rc::Rc;
-use strata_sys::SysError;
 use strata_sys::dir::DirectoryReader;
+use strata_sys::{SysError, btrfs};
 
 /// Directories held open at most; deeper ones are first moved up, since a tree may be deeper than
 /// a process may have files open.
@@ -41,8 +41,8 @@ pub enum Removal {
 /// Removes `name` in `parent` and everything below it; absent is removed. Several may remove the
 /// same tree at once.
 ///
-/// Immutable and append-only files and directories (chattr) lose those flags first. A mount inside
-/// the tree is not entered: [`Busy`](ErrorKind::Busy).
+/// Immutable and append-only files and directories (chattr) lose those flags first, and subvolumes
+/// of btrfs are made writable and emptied like directories. A mount inside the tree is not entered: [`Busy`](ErrorKind::Busy).
 ///
 /// # Errors
 /// [`InvalidInput`](ErrorKind::InvalidInput) unless `name` is one component; what the kernel
@@ -243,6 +243,10 @@ impl Remover<'_> {
                     clear_flags(top);
                     rename()
                 }
+                Err(Errno::ROFS) => {
+                    self.make_writable();
+                    rename()
+                }
                 other => other,
             };
             match renamed {
@@ -285,6 +289,10 @@ impl Remover<'_> {
                 self.clear_flags(name);
                 unlink()
             }
+            Err(Errno::ROFS) => {
+                self.make_writable();
+                unlink()
+            }
             other => other,
         };
         match outcome {
@@ -308,6 +316,17 @@ impl Remover<'_> {
             });
         if regular && let Ok(file) = rustix::fs::openat(self.here(), name, flags, Mode::empty()) {
             clear_flags(file.as_fd());
+        }
+    }
+
+    /// Makes the subvolumes on the way writable; a file system that is read-only stays so.
+    fn make_writable(&self) {
+        for level in &self.open {
+            if btrfs::is_subvolume(&level.directory).is_ok_and(|is_one| is_one)
+                && let Err(error) = btrfs::set_read_only(&level.directory, false)
+            {
+                tracing::debug!(%error, "a subvolume stays read-only");
+            }
         }
     }
 

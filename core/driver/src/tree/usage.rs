@@ -41,6 +41,7 @@ pub fn usage(directory: BorrowedFd<'_>, counters: &Counters) -> Result<Usage> {
     Ok(Usage {
         bytes: Bytes(sum.blocks * 512),
         inodes: Inodes(sum.inodes),
+        shared: None,
     })
 }
 

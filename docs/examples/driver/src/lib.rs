@@ -105,7 +105,8 @@ impl Store {
     }
 
     fn sweep(&self, which: Leftovers) -> Result<u64> {
-        recovery::sweep(&self.catalog, &self.home(), which, |name| name.parse().ok())
+        let remove = |id| recovery::remove_all(&self.home(), id);
+        recovery::sweep(&self.catalog, &self.home(), which, |name| name.parse().ok(), remove)
     }
 
     /// The directory, then the row that makes it true.

@@ -11,6 +11,7 @@ mod diff;
 mod held;
 mod lifecycle;
 mod reflink;
+mod snapshots;
 mod stage;
 mod walk;
 
@@ -24,7 +25,7 @@ use stage::Stage;
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Instant;
-use strata_driver::Registry;
+use strata_driver::{Durability, Registry};
 
 /// Most memory that the process may have held at any time during a floor.
 pub const MEMORY_LIMIT: u64 = 256 << 20;
@@ -38,6 +39,8 @@ pub struct FloorPlan {
     pub stacking: String,
     /// Name of the driver that copies layers.
     pub copying: String,
+    /// Name of the driver that keeps a subvolume per layer; its floors are left out without one.
+    pub snapshotting: Option<String>,
     /// Pairs of runs per floor.
     pub rounds: u32,
     /// The large tree.
@@ -55,6 +58,7 @@ impl FloorPlan {
             floors: Vec::new(),
             stacking: stacking.into(),
             copying: copying.into(),
+            snapshotting: None,
             rounds: 12,
             rootfs: RootfsSource::SeededCorpus,
             seed: 1,
@@ -138,6 +142,15 @@ enum Measure {
     Diff(u32),
     DiffWalked,
     Walk,
+    Snapshots(Durability),
+    SnapshotsHeld,
+}
+
+impl Measure {
+    fn is_possible(&self, plan: &FloorPlan) -> bool {
+        let takes_subvolumes = matches!(self, Self::Snapshots(_) | Self::SnapshotsHeld);
+        !takes_subvolumes || plan.snapshotting.is_some()
+    }
 }
 
 fn floors() -> Vec<Floor> {
@@ -197,6 +210,19 @@ fn floors() -> Vec<Floor> {
         "the naive walk: two threads against one, and one against a bare fstatat loop".into(),
         Measure::Walk,
     );
+    for durability in [Durability::Volatile, Durability::Durable] {
+        add(
+            format!("btrfs-lifecycle-{}", durability.as_str()),
+            "prepare and remove against the bare ioctls: snapshot and destroy of a subvolume"
+                .into(),
+            Measure::Snapshots(durability),
+        );
+    }
+    add(
+        "btrfs-held-10000".into(),
+        "operations with 10,000 subvolumes held against 10, and the bare ioctls' growth".into(),
+        Measure::SnapshotsHeld,
+    );
     all
 }
 
@@ -226,7 +252,13 @@ pub fn run_floors(
     }
     let wanted: Vec<_> = floors()
         .into_iter()
-        .filter(|floor| plan.floors.is_empty() || plan.floors.contains(&floor.name))
+        .filter(|floor| {
+            if plan.floors.is_empty() {
+                floor.measure.is_possible(plan)
+            } else {
+                plan.floors.contains(&floor.name)
+            }
+        })
         .collect();
     let start = Instant::now();
     let mut outcomes = Vec::new();
@@ -249,6 +281,8 @@ pub fn run_floors(
             Measure::Diff(files) => diff::measure(&stage, *files)?,
             Measure::DiffWalked => diff::measure_walked(&stage)?,
             Measure::Walk => walk::measure(&stage)?,
+            Measure::Snapshots(durability) => snapshots::measure(&stage, *durability)?,
+            Measure::SnapshotsHeld => snapshots::measure_held(&stage)?,
         };
         outcomes.push(FloorOutcome {
             name: floor.name.clone(),

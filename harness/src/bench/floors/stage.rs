@@ -57,6 +57,11 @@ impl<'a> Stage<'a> {
         Bed::make(kind, self.ground.path(), kind)
     }
 
+    /// A fresh file system whose files are named after `name`.
+    pub(super) fn bed_called(&self, kind: &str, name: &str) -> Result<Bed> {
+        Bed::make(kind, self.ground.path(), name)
+    }
+
     /// The scratch directory.
     pub(super) fn path(&self) -> &Path {
         self.ground.path()

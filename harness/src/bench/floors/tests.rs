@@ -18,6 +18,8 @@ fn names_are_unique_and_every_goal_has_one() {
         "diff-10000",
         "diff-walked",
         "walk",
+        "btrfs-lifecycle-durable",
+        "btrfs-held-10000",
     ] {
         assert!(names.iter().any(|name| name == wanted), "{wanted}");
     }

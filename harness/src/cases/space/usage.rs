@@ -205,3 +205,33 @@ pub(crate) const QUOTA_IS_ENFORCED: Case = Case {
         Ok(())
     },
 };
+
+pub(crate) const LIMIT_GOES_WITH_ITS_SNAPSHOT: Case = Case {
+    name: "limit_goes_with_its_snapshot",
+    group: Group::Space,
+    needs: &[Capability::Quota],
+    run: |context| {
+        let key = name("limited");
+        let limited = PrepareOptions::default().with_size_limit(Bytes(16 * MIB));
+        context.prepare_with(&key, None, &limited)?;
+        let content = context.generator("within").bytes(8 << 20);
+        context.edit(&key, |dir| dir.file("within", &content).map(drop))?;
+        let layer = context.commit_fresh(&key)?;
+        // A child without a limit has none, and one with a limit has all of it to itself.
+        let above = context.generator("above").bytes(12 << 20);
+        for (number, options) in [limited, PrepareOptions::default()].iter().enumerate() {
+            let child = name(&format!("child-{number}"));
+            context.prepare_with(&child, Some(&layer), options)?;
+            let files = if options.size_limit.is_some() { 1 } else { 3 };
+            context.edit(&child, |dir| {
+                for file in 0..files {
+                    dir.file(format!("above-{file}"), &above)?;
+                    fs_err::File::open(dir.at(format!("above-{file}")))?.sync_all()?;
+                }
+                Ok(())
+            })?;
+            context.commit_fresh(&child)?;
+        }
+        Ok(())
+    },
+};

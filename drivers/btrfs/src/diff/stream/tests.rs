@@ -6,8 +6,8 @@ use proptest::prelude::*;
 /// What the kernel (Linux 6.18) said of small changes, by `btrfs send --no-data -p`: edits of all
 /// kinds, and two directories in each other's places.
 const RECORDED: [(&str, &[u8]); 2] = [
-    ("edits", include_bytes!("../../tests/streams/edits.bin")),
-    ("swap", include_bytes!("../../tests/streams/swap.bin")),
+    ("edits", include_bytes!("../../../tests/streams/edits.bin")),
+    ("swap", include_bytes!("../../../tests/streams/swap.bin")),
 ];
 
 fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
@@ -171,7 +171,7 @@ proptest! {
             bytes[at] = value;
         }
         let mut parser = Parser::default();
-        let mut replay = crate::names::Replay::default();
+        let mut replay = super::super::names::Replay::default();
         let fed = bytes
             .chunks(piece)
             .try_for_each(|piece| parser.feed(piece, |command| replay.apply(command)));

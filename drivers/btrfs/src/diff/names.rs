@@ -10,7 +10,7 @@
 //! (`oINODE-GENERATION-N`) are places that were empty before and are empty afterwards: these are
 //! left out.
 
-use crate::stream::{Command, Malformed};
+use super::stream::{Command, Malformed};
 use std::collections::{BTreeMap, HashMap};
 use strata_driver::Result;
 use strata_driver::diff::ChangedNames;

@@ -1,7 +1,7 @@
 //! Where two snapshots differ, as the kernel tells it: one send, and the names of linked files.
 
-use crate::names::Replay;
-use crate::stream::{Malformed, Parser};
+use super::names::Replay;
+use super::stream::{Malformed, Parser};
 use rustix::io::Errno;
 use std::io::{PipeReader, PipeWriter};
 use std::os::fd::BorrowedFd;

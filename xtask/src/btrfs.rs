@@ -1,0 +1,76 @@
+//! Whether the crate `strata-btrfs` can be built here. It binds a C library, so that it is a feature
+//! of the programs that have it, and no other build needs anything of this.
+
+use std::path::PathBuf;
+use xshell::{Shell, cmd};
+
+/// What cargo is told where it can be built, for `strata` and `strata-drivers`.
+pub(crate) const FEATURES: &str = "strata/btrfs,strata-drivers/btrfs";
+/// The crate itself, to be left out where it cannot.
+pub(crate) const CRATE: &str = "strata-btrfs";
+
+const LIBRARY: &str = "libbtrfsutil";
+
+/// Whether it can be built; if not, one line says why.
+pub(crate) fn is_buildable(sh: &Shell) -> bool {
+    let reason = if !links(sh) {
+        "libbtrfsutil cannot be linked"
+    } else if !has_libclang() {
+        "there is no libclang"
+    } else {
+        return true;
+    };
+    eprintln!("without the btrfs driver: {reason}");
+    false
+}
+
+/// Whether a program links with the library as pkg-config describes it.
+pub(crate) fn links(sh: &Shell) -> bool {
+    let described = cmd!(sh, "pkg-config --cflags --libs {LIBRARY}");
+    let Ok(flags) = described.quiet().ignore_stderr().read() else {
+        return false;
+    };
+    let flags: Vec<&str> = flags.split_whitespace().collect();
+    let Ok(directory) = sh.create_temp_dir() else {
+        return false;
+    };
+    let (source, program) = (directory.path().join("a.c"), directory.path().join("a"));
+    let text = "#include <btrfsutil.h>\nint main(void) { return btrfs_util_sync(\".\") == 0; }\n";
+    sh.write_file(&source, text).is_ok()
+        && cmd!(sh, "cc -o {program} {source} {flags...}")
+            .quiet()
+            .ignore_stdout()
+            .ignore_stderr()
+            .run()
+            .is_ok()
+}
+
+/// Whether libclang is where the binding generator looks for it.
+pub(crate) fn has_libclang() -> bool {
+    let named = std::env::var_os("LIBCLANG_PATH").map(PathBuf::from);
+    let fixed = ["/usr/lib", "/usr/lib64", "/usr/local/lib"].map(PathBuf::from);
+    let below = |place: &str| {
+        let entries = fs_err::read_dir(place).into_iter().flatten();
+        entries
+            .flatten()
+            .map(|entry| entry.path())
+            .collect::<Vec<_>>()
+    };
+    let of_llvm = below("/usr/lib").into_iter().map(|path| path.join("lib"));
+    named
+        .into_iter()
+        .chain(fixed)
+        .chain(below("/usr/lib"))
+        .chain(of_llvm)
+        .any(|directory| {
+            fs_err::read_dir(directory)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .any(|entry| {
+                    let name = entry.file_name().to_string_lossy().into_owned();
+                    name.starts_with("libclang.so")
+                        || name.starts_with("libclang-") && name.contains(".so")
+                })
+        })
+}

@@ -146,6 +146,11 @@ impl Context {
             .expect("a driver is closed only while it is opened again")
     }
 
+    /// Whether there is a driver: not between [`Context::shut`] and [`Context::reopen`].
+    pub(crate) fn is_open(&self) -> bool {
+        self.driver.is_some()
+    }
+
     /// What the driver says of itself.
     pub fn capabilities(&self) -> &Capabilities {
         self.driver().capabilities()

@@ -6,6 +6,7 @@
 //! driver is known here.
 #![forbid(unsafe_code)]
 
+mod audit;
 pub mod bench;
 pub mod case;
 pub mod cases;

@@ -1,5 +1,6 @@
 //! Runs cases and gives verdicts; no case gives its own.
 
+use crate::audit;
 use crate::case::{Check, Group, Verdict};
 use crate::context::{Context, NoGround, Setting, expect_kind};
 use crate::leaks::Belongings;
@@ -68,6 +69,9 @@ fn attempt(
             },
             Ok(skipped) => skipped,
         };
+        if skipped.is_none() {
+            audit::diffs(&mut context).context("the diffs of all layers")?;
+        }
         context.shut().context("close the driver")?;
         Ok(skipped)
     }));

@@ -293,8 +293,11 @@ fn a_leftover_that_stays_is_told_when_it_is_asked_for() {
     fs_err::create_dir_all(homes.join("3/mounted")).unwrap();
     fs_err::create_dir_all(homes.join("4")).unwrap();
     let mounted = memory(&homes.join("3/mounted"), "64k");
-    let sweep =
-        |which| strata_driver::recovery::sweep(&catalog, &homes, which, |name| name.parse().ok());
+    let sweep = |which| {
+        let parse = |name: &str| name.parse().ok();
+        let remove = |id| strata_driver::recovery::remove_all(&homes, id);
+        strata_driver::recovery::sweep(&catalog, &homes, which, parse, remove)
+    };
     assert_eq!(sweep(Leftovers::Abandoned).unwrap(), 1);
     assert!(homes.join("3").exists() && !homes.join("4").exists());
     let told = sweep(Leftovers::AbandonedOrRemoved).unwrap_err();

@@ -7,7 +7,7 @@ use strata_driver::catalog::{
     Catalog, CatalogOptions, CommitRow, Leftovers, NewSnapshot, SnapshotId, State,
 };
 use strata_driver::{
-    DriverName, Durability, ErrorKind, Labels, Result, SnapshotKind, SnapshotName,
+    DriverName, Durability, ErrorKind, Labels, Result, SnapshotKind, SnapshotName, recovery,
 };
 
 fn open(root: &Path) -> Result<Catalog> {
@@ -597,7 +597,8 @@ fn a_number_seen_on_disk_is_never_given() {
     fs_err::create_dir_all(homes.join("9.removing/fs")).unwrap();
     let sweep = |catalog| {
         let parse = |name: &str| name.parse().ok();
-        strata_driver::recovery::sweep(catalog, &homes, Leftovers::Abandoned, parse).unwrap()
+        let remove = |id| recovery::remove_all(&homes, id);
+        recovery::sweep(catalog, &homes, Leftovers::Abandoned, parse, remove).unwrap()
     };
     assert_eq!(sweep(&first), 2);
     assert_eq!(fs_err::read_dir(&homes).unwrap().count(), 0);

@@ -30,6 +30,15 @@ impl Seed {
     }
 }
 
+/// How often something random is repeated: `usual`, or `long` with `STRATA_SOAK` set.
+pub fn rounds(usual: usize, long: usize) -> usize {
+    if std::env::var_os("STRATA_SOAK").is_some() {
+        long
+    } else {
+        usual
+    }
+}
+
 /// A splitmix64 sequence.
 #[derive(Clone, Debug)]
 pub struct Generator {

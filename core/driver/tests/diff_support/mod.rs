@@ -24,10 +24,14 @@ pub fn lacks_root() -> bool {
     !root
 }
 
-/// How often to repeat a random test: `STRATA_DIFF_PAIRS`, or `usual`.
+/// How often to repeat a random test: `STRATA_DIFF_PAIRS`, or `usual`, ten times that with
+/// `STRATA_SOAK` set.
 pub fn repetitions(usual: u64) -> u64 {
+    let long = std::env::var_os("STRATA_SOAK").map_or(1, |_| 10);
     let asked = std::env::var("STRATA_DIFF_PAIRS").ok();
-    asked.and_then(|text| text.parse().ok()).unwrap_or(usual)
+    asked
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(usual * long)
 }
 
 /// Where a series begins: `STRATA_DIFF_SEED`, or 0.

@@ -3,7 +3,7 @@
 use crate::cases::lifecycle::prepare::{difference, paths_below_root};
 use crate::conformance::{ChildOrder, child_command};
 use crate::prelude::*;
-use crate::seed::Generator;
+use crate::seed::{Generator, rounds};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Stdio};
 use std::sync::Arc;
@@ -12,7 +12,6 @@ use strata_driver::{
     ApplyOptions, ChangesetSource, DriverFactory, Host, OpenOptions, StorageDriver,
 };
 
-const ROUNDS: usize = 6;
 /// The child's one step, by name.
 const CHURN: &str = "churn";
 
@@ -117,7 +116,7 @@ fn start_and_kill(context: &Context, generator: &mut Generator) -> Result<()> {
         seen == wanted,
         "the child ended by itself after {seen} steps"
     );
-    std::thread::sleep(Duration::from_micros(generator.below(8000) as u64));
+    std::thread::sleep(Duration::from_micros(generator.below(20_000) as u64));
     child.kill()
 }
 
@@ -135,7 +134,7 @@ pub(crate) const KILL_LEAVES_WHOLE_LAYERS: Case = Case {
         let expected_base = context.tree(&base)?;
         let before = paths_below_root(context)?;
         let mut generator = context.generator("kill");
-        for round in 0..ROUNDS {
+        for round in 0..rounds(6, 100) {
             context.shut()?;
             start_and_kill(context, &mut generator)?;
             context

@@ -93,8 +93,11 @@ fn read_cells(texts: &[String], registry: &Registry) -> anyhow::Result<Vec<CellS
         .iter()
         .map(|cell| cell.parse())
         .collect::<Result<_, _>>()?;
-    for cell in cells.iter().filter(|cell| !is_known(&cell.driver)) {
-        registry.get(&cell.driver)?;
+    for (cell, text) in cells.iter().zip(texts) {
+        if !is_known(&cell.driver) {
+            let known = registry.get(&cell.driver);
+            known.with_context(|| format!("`{text}` is no cell"))?;
+        }
     }
     CellSpec::check_all(&cells)?;
     Ok(cells)

@@ -575,5 +575,9 @@ fn errors_tell_of_the_sub_command_that_was_given() {
         let text = stderr(&strata.snapshot("vfs", arguments));
         assert!(text.contains("\nhint: "), "{arguments:?}: {text}");
         assert!(!text.contains("catalogue"), "{arguments:?}: {text}");
+        assert!(
+            !text.contains("key=`nobody`"),
+            "twice: {arguments:?}: {text}"
+        );
     }
 }

@@ -25,6 +25,7 @@ impl Strata {
             .arg("--root")
             .arg(self.root())
             .args(arguments)
+            .current_dir(self.root.path())
             .env_remove("STRATA_CONFIG")
             .env_remove("STRATA_DRIVER")
             .env_remove("STRATA_ROOT")

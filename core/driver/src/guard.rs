@@ -18,7 +18,11 @@ pub fn active(catalog: &Catalog, key: &SnapshotName, operation: &'static str) ->
         return Ok(row);
     }
     Err(Error::new(ErrorKind::InvalidState, operation)
-        .because(format!("the snapshot is {}, not active", row.kind)))
+        .because(format!(
+            "the snapshot's kind is `{}`, not `active`",
+            row.kind
+        ))
+        .hint("prepare a snapshot on it, or on its parent if it is a view"))
 }
 
 /// Takes the snapshot's hold path for `operation`; keep the lock until that is over.

@@ -123,7 +123,7 @@ impl Database {
             path: path.to_owned(),
             durability,
             link: Mutex::new(Link {
-                connection: connect().map_err(|error| explain("open catalogue", path, error))?,
+                connection: connect().map_err(|error| explain("open root", path, error))?,
                 level: Level::Normal,
                 pages,
                 due: LOG_LIMIT,

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use strata_harness::tar::{Entry, archive};
 
 struct Strata {
     root: tempfile::TempDir,
@@ -508,6 +509,16 @@ fn bad_names_and_states_are_one_clear_error() {
     strata.refused(
         "vfs",
         &["apply", "active", junk.to_str().unwrap()],
+        "no tar archive",
+    );
+    // Nothing was touched; only an archive that goes wrong later leaves half a layer.
+    let cut = strata.root.path().join("cut.tar");
+    let mut bytes = archive(&[Entry::file("f", "1")]);
+    bytes.truncate(600);
+    fs_err::write(&cut, bytes).unwrap();
+    strata.refused(
+        "vfs",
+        &["apply", "active", cut.to_str().unwrap()],
         "refused",
     );
     strata.refused("vfs", &["commit", "active", "layer"], "half a layer");

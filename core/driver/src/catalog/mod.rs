@@ -14,6 +14,7 @@
 mod create;
 mod database;
 mod holder;
+mod in_place;
 mod mounts;
 mod query;
 mod row;

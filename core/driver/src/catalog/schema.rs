@@ -169,6 +169,7 @@ fn create(root: &Path, options: &CatalogOptions<'_>) -> Result<Database> {
                 .hint("put the root on a local file system"),
         ))
     })?;
+    database.make_log();
     database.write(OPERATION, Sync::Now, |connection| {
         connection.execute_batch(TABLES)?;
         query::set_meta(connection, DRIVER, options.driver.as_str())?;

@@ -1,7 +1,7 @@
 //! `strata bench`: drivers side by side on this host.
 
 use crate::compare;
-use crate::config::{Origin, Settings};
+use crate::config::{Origin, Setting, Settings};
 use crate::flags::BenchFlags;
 use anyhow::{Context as _, bail};
 use std::io::Write as _;
@@ -30,6 +30,77 @@ const CELLS: &[&str] = &[
 fn is_known(name: &str) -> bool {
     let drivers = CELLS.iter().filter_map(|cell| cell.split(':').next());
     drivers.into_iter().any(|driver| driver == name)
+}
+
+/// What the configuration can say of a bench, and where it came from.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) profile: Setting<Profile>,
+    pub(crate) blocks: Setting<u32>,
+    pub(crate) seed: Setting<u64>,
+    pub(crate) cells: Setting<Vec<CellSpec>>,
+    pub(crate) output: Setting<PathBuf>,
+}
+
+impl Asked {
+    /// Puts flags, if this is a bench, and the file together; refuses what no bench could run.
+    pub(crate) fn load(
+        flags: Option<&BenchFlags>,
+        settings: &Settings,
+        registry: &Registry,
+    ) -> anyhow::Result<Self> {
+        let file = &settings.file.bench;
+        let cells = flags.map(|flags| flags.cells.clone());
+        let defaults = CELLS.iter().map(|cell| (*cell).to_owned()).collect();
+        let profile = settings
+            .first(
+                ("--profile", flags.and_then(|flags| flags.profile.clone())),
+                file.profile.clone(),
+                Profile::default().as_str().to_owned(),
+            )
+            .read("bench.profile", |name| name.parse::<Profile>())?;
+        Ok(Self {
+            blocks: settings
+                .first(
+                    ("--blocks", flags.and_then(|flags| flags.blocks)),
+                    file.blocks,
+                    MIN_BLOCKS,
+                )
+                .read("bench.blocks", |blocks| {
+                    profile.value.check_blocks(blocks).map(|()| blocks)
+                })?,
+            seed: settings.first(("--seed", flags.and_then(|flags| flags.seed)), file.seed, 1),
+            cells: settings
+                .first(
+                    ("--cell", cells.filter(|cells| !cells.is_empty())),
+                    file.cells.clone(),
+                    defaults,
+                )
+                .read("bench.cells", |texts| read_cells(&texts, registry))?,
+            output: settings.first(
+                ("--output", flags.and_then(|flags| flags.output.clone())),
+                file.output.clone(),
+                PathBuf::from("strata-bench"),
+            ),
+            profile,
+        })
+    }
+}
+
+/// Reads cells of drivers that a build of this command may have.
+fn read_cells(texts: &[String], registry: &Registry) -> anyhow::Result<Vec<CellSpec>> {
+    let cells: Vec<CellSpec> = texts
+        .iter()
+        .map(|cell| cell.parse())
+        .collect::<Result<_, _>>()?;
+    for (cell, text) in cells.iter().zip(texts) {
+        if !is_known(&cell.driver) {
+            let known = registry.get(&cell.driver);
+            known.with_context(|| format!("`{text}` is no cell"))?;
+        }
+    }
+    CellSpec::check_all(&cells)?;
+    Ok(cells)
 }
 
 /// The exit code of an interrupted run.
@@ -68,10 +139,7 @@ pub(crate) fn run(
             return Ok(ExitCode::from(3));
         }
     };
-    let plan = plan(flags, settings)?;
-    for cell in plan.cells.iter().filter(|cell| !is_known(&cell.driver)) {
-        registry.get(&cell.driver)?;
-    }
+    let plan = plan(flags, settings, registry)?;
     let output = plan.output.clone();
     let silent = plan.job.is_some(); // standard output is for turns
     let outcome = bench::run(plan, registry, progress::on_stderr().as_mut());
@@ -118,36 +186,16 @@ fn against(
     Ok(Some(found.exit_code()))
 }
 
-fn plan(flags: &BenchFlags, settings: &Settings) -> anyhow::Result<BenchPlan> {
-    let file = &settings.file.bench;
-    let cells: Vec<String> = if flags.cells.is_empty() {
-        file.cells
-            .clone()
-            .unwrap_or_else(|| CELLS.iter().map(|cell| (*cell).to_owned()).collect())
-    } else {
-        flags.cells.clone()
-    };
-    let cells = cells
-        .iter()
-        .map(|cell| cell.parse::<CellSpec>())
-        .collect::<Result<_, _>>()?;
-    let output = flags.output.clone().or_else(|| file.output.clone());
-    let mut plan = BenchPlan::new(
-        cells,
-        output.unwrap_or_else(|| PathBuf::from("strata-bench")),
-    );
+fn plan(flags: &BenchFlags, settings: &Settings, registry: &Registry) -> anyhow::Result<BenchPlan> {
+    let asked = Asked::load(Some(flags), settings, registry)?;
+    let mut plan = BenchPlan::new(asked.cells.value, asked.output.value);
     plan.workloads.clone_from(&flags.workloads);
     plan.own.clone_from(&settings.file.workloads);
-    plan.profile = match flags.profile.as_deref().or(file.profile.as_deref()) {
-        None | Some("quick") => Profile::Quick,
-        Some("full") => Profile::Full,
-        Some("smoke") => Profile::Smoke,
-        Some(other) => bail!("no profile `{other}`; there are `smoke`, `quick` and `full`"),
-    };
+    plan.profile = asked.profile.value;
     plan.budget = plan.profile.budget();
-    plan.blocks = flags.blocks.or(file.blocks).unwrap_or(MIN_BLOCKS);
+    plan.blocks = asked.blocks.value;
     plan.most_blocks = plan.blocks;
-    plan.seed = flags.seed.or(file.seed).unwrap_or(1);
+    plan.seed = asked.seed.value;
     plan.rootfs = match rootfs(flags)? {
         RootfsSource::SeededCorpus if plan.profile == Profile::Smoke => RootfsSource::SmallCorpus,
         source => source,
@@ -189,21 +237,25 @@ fn rootfs(flags: &BenchFlags) -> anyhow::Result<RootfsSource> {
     Ok(RootfsSource::Tar { base, layers })
 }
 
+/// A cell as it is written on the command line and in the file.
+pub(crate) fn written(cell: &CellSpec) -> String {
+    let mut parts = vec![format!("{}:{}", cell.driver, cell.file_system)];
+    parts.extend(
+        cell.settings
+            .iter()
+            .map(|(key, value)| format!("{key}={value}")),
+    );
+    if cell.durability != strata_driver::Durability::default() {
+        parts.push(format!("durability={}", cell.durability.as_str()));
+    }
+    parts.join(",")
+}
+
 /// The command line that gives the same run again, with everything that defaults filled in.
 fn repeat(plan: &BenchPlan) -> String {
     let mut words = vec!["strata bench".to_owned()];
-    words.extend(plan.cells.iter().map(|cell| {
-        let mut parts = vec![format!("--cell {}:{}", cell.driver, cell.file_system)];
-        parts.extend(
-            cell.settings
-                .iter()
-                .map(|(key, value)| format!("{key}={value}")),
-        );
-        if cell.durability != strata_driver::Durability::default() {
-            parts.push(format!("durability={}", cell.durability.as_str()));
-        }
-        parts.join(",")
-    }));
+    let cells = plan.cells.iter();
+    words.extend(cells.map(|cell| format!("--cell {}", written(cell))));
     words.extend(
         plan.workloads
             .iter()

@@ -119,6 +119,25 @@ pub(crate) struct Setting<T> {
     pub(crate) origin: Origin,
 }
 
+impl<T> Setting<T> {
+    /// The same with its value read or checked; an error says where the value came from, by the
+    /// `key` that it has in the file.
+    pub(crate) fn read<U>(
+        self,
+        key: &str,
+        read: impl FnOnce(T) -> anyhow::Result<U>,
+    ) -> anyhow::Result<Setting<U>> {
+        let origin = self.origin;
+        let value = match &origin {
+            Origin::File(path) => read(self.value)
+                .with_context(|| format!("configuration `{}`: {key}", path.display())),
+            Origin::Flag(flag) => read(self.value).with_context(|| format!("`{flag}`")),
+            Origin::Environment(_) | Origin::Root | Origin::Default => read(self.value),
+        };
+        value.map(|value| Setting { value, origin })
+    }
+}
+
 /// What holds for this run.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -142,6 +161,24 @@ pub(crate) struct Given {
 }
 
 impl Settings {
+    /// What a flag gives, else the file, else the default.
+    pub(crate) fn first<T>(
+        &self,
+        (flag, given): (&'static str, Option<T>),
+        in_file: Option<T>,
+        default: T,
+    ) -> Setting<T> {
+        let path = || self.file_path.clone().unwrap_or_default();
+        first([
+            given.map(|value| (value, Origin::Flag(flag))),
+            in_file.map(|value| (value, Origin::File(path()))),
+        ])
+        .unwrap_or(Setting {
+            value: default,
+            origin: Origin::Default,
+        })
+    }
+
     /// Puts flags, environment and file together; refuses unknown drivers and options.
     pub(crate) fn load(given: Given, registry: &Registry) -> anyhow::Result<Self> {
         let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());

@@ -1,6 +1,7 @@
 //! `strata config show`: what holds and where each value came from.
 
-use crate::config::{Setting, Settings};
+use crate::bench::{self, Asked};
+use crate::config::{Origin, Setting, Settings};
 use crate::flags::{ConfigCommand, ConfigFlags};
 use crate::opening;
 use std::io::Write as _;
@@ -13,6 +14,7 @@ pub(crate) fn run(
     registry: &Registry,
 ) -> anyhow::Result<ExitCode> {
     let ConfigCommand::Show = flags.command;
+    let bench = Asked::load(None, settings, registry)?;
     let mut out = std::io::stdout().lock();
     let mut line =
         |key: &str, value: &str, origin: &str| writeln!(out, "{key}: {value}  # {origin}");
@@ -50,6 +52,9 @@ pub(crate) fn run(
             }
         }
     }
+    for (key, value, origin) in bench_lines(&bench) {
+        line(key, &value, &origin.to_string())?;
+    }
     let workloads: Vec<_> = settings
         .file
         .workloads
@@ -60,4 +65,31 @@ pub(crate) fn run(
         line("workloads", &workloads.join(", "), "configuration file")?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The keys of a bench as the file has them.
+fn bench_lines(asked: &Asked) -> [(&'static str, String, &Origin); 5] {
+    let cells: Vec<_> = asked.cells.value.iter().map(bench::written).collect();
+    let Asked {
+        profile,
+        blocks,
+        seed,
+        cells: Setting { origin, .. },
+        output,
+    } = asked;
+    [
+        (
+            "bench.profile",
+            profile.value.as_str().to_owned(),
+            &profile.origin,
+        ),
+        ("bench.blocks", blocks.value.to_string(), &blocks.origin),
+        ("bench.seed", seed.value.to_string(), &seed.origin),
+        ("bench.cells", format!("{cells:?}"), origin),
+        (
+            "bench.output",
+            output.value.display().to_string(),
+            &output.origin,
+        ),
+    ]
 }

@@ -24,12 +24,6 @@ pub(crate) fn run(
     registry: &Registry,
 ) -> anyhow::Result<ExitCode> {
     let runtime = opening::runtime()?;
-    if let SnapshotCommand::Unmount { target } = &flags.command {
-        let target = absolute(target)?;
-        MountTable::open(&settings.root.value)?.unmount_recorded(&target)?;
-        print(&json!({ "unmounted": target }))?;
-        return Ok(ExitCode::SUCCESS);
-    }
     let makes_root = matches!(
         flags.command,
         SnapshotCommand::Prepare { .. } | SnapshotCommand::View { .. }
@@ -41,12 +35,47 @@ pub(crate) fn run(
             root.display()
         );
     }
+    if let SnapshotCommand::Unmount { target } = &flags.command {
+        let target = absolute(target)?;
+        MountTable::open(root)?.unmount_recorded(&target)?;
+        print(&json!({ "unmounted": target }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let driver = opening::open(settings, registry)?;
     let outcome = runtime.block_on(command(&flags.command, &driver));
     let closed = runtime.block_on(driver.close());
-    outcome?;
+    outcome.map_err(|error| told(error, word(&flags.command)))?;
     closed?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The error of a sub-command tells of that, not of the calls that it is made of.
+fn told(error: anyhow::Error, word: &'static str) -> anyhow::Error {
+    match error.downcast::<Error>() {
+        Ok(error) => error.during(word).into(),
+        Err(error) => error,
+    }
+}
+
+/// The word by which a person gives the sub-command.
+fn word(command: &SnapshotCommand) -> &'static str {
+    match command {
+        SnapshotCommand::Prepare { .. } => "prepare",
+        SnapshotCommand::View { .. } => "view",
+        SnapshotCommand::Commit { .. } => "commit",
+        SnapshotCommand::Mounts { .. } => "mounts",
+        SnapshotCommand::Mount { .. } => "mount",
+        SnapshotCommand::Unmount { .. } => "unmount",
+        SnapshotCommand::Rm { .. } => "rm",
+        SnapshotCommand::Ls => "ls",
+        SnapshotCommand::Stat { .. } => "stat",
+        SnapshotCommand::Usage { .. } => "usage",
+        SnapshotCommand::Changes { .. } => "changes",
+        SnapshotCommand::Diff { .. } => "diff",
+        SnapshotCommand::Apply { .. } => "apply",
+        SnapshotCommand::Label { .. } => "label",
+        SnapshotCommand::Reclaim => "reclaim",
+    }
 }
 
 async fn command(command: &SnapshotCommand, driver: &Arc<dyn StorageDriver>) -> anyhow::Result<()> {

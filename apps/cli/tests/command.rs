@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use strata_harness::tar::{Entry, archive};
 
 struct Strata {
     root: tempfile::TempDir,
@@ -25,6 +26,7 @@ impl Strata {
             .arg("--root")
             .arg(self.root())
             .args(arguments)
+            .current_dir(self.root.path())
             .env_remove("STRATA_CONFIG")
             .env_remove("STRATA_DRIVER")
             .env_remove("STRATA_ROOT")
@@ -212,6 +214,10 @@ fn unknown_things_are_refused_with_what_there_is() {
         (&["verify", "--filter", "nosuch"], "no case's name holds"),
         (&["snapshot", "ls"], "no driver's root"),
         (&["bench", "--cell", "nosuch:ext4"], "no such driver"),
+        (
+            &["bench", "--cell", "vfs:ext4", "--cell", "overlay:zfs2"],
+            "`overlay:zfs2` is no cell: no such file system: `zfs2` (ext4, xfs, btrfs)",
+        ),
         (&["bench", "--blocks", "3"], "too few"),
         (&["bench", "--profile", "huge"], "no profile `huge`"),
         (&["bench", "--rootfs", "/no/such/tar"], "cannot be read"),
@@ -281,16 +287,80 @@ fn configuration_tells_where_each_value_came_from() {
         text.contains("drivers.vfs.reflink: auto  # default"),
         "{text}"
     );
-    fs_err::write(&file, documented("root:")).unwrap();
-    let output = strata.run(&["--config", file.to_str().unwrap(), "config", "show"]);
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        text.contains("drivers.overlay.index: on  # file "),
-        "{text}"
-    );
+    for line in [
+        "bench.profile: quick  # default",
+        "bench.blocks: 10  # default",
+        "bench.seed: 1  # default",
+        "bench.cells: [\"vfs:ext4\", ",
+        "bench.output: strata-bench  # default",
+    ] {
+        assert!(text.contains(line), "`{line}` in {text}");
+    }
     fs_err::write(&file, "driver: vfs\nderivers: {}\n").unwrap();
     let output = strata.run(&["--config", file.to_str().unwrap(), "config", "show"]);
     assert!(stderr(&output).contains("derivers") && stderr(&output).contains("line 2"));
+}
+
+#[test]
+fn the_documented_configuration_is_accepted_as_written() {
+    let strata = Strata::new();
+    let file = strata.root.path().join("config.yaml");
+    let show = |text: String| {
+        fs_err::write(&file, text).unwrap();
+        let output = strata.run(&["--config", file.to_str().unwrap(), "config", "show"]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let text = show(documented("root:"));
+    for line in [
+        "driver: overlay  # file ",
+        "durability: durable  # file ",
+        "drivers.overlay.index: on  # file ",
+        "bench.profile: quick  # file ",
+        "bench.blocks: 12  # file ",
+        "bench.seed: 1  # file ",
+        "bench.cells: [\"overlay:ext4\", \"vfs:xfs\"]  # file ",
+        "bench.output: strata-bench  # default",
+    ] {
+        assert!(text.contains(line), "`{line}` in {text}");
+    }
+    let text = show(documented("workloads:"));
+    let names = "workloads: logs-grow, move-what-is-below  # ";
+    assert!(text.contains(names), "{text}");
+    // What one build lacks another has: the bench skips it with its reason.
+    let text = show("bench: {profile: smoke, blocks: 3, cells: [\"btrfs:btrfs\"]}".into());
+    assert!(text.contains("bench.cells: [\"btrfs:btrfs\"]  # file "));
+}
+
+#[test]
+fn wrong_defaults_of_a_bench_are_refused_with_file_and_key() {
+    let strata = Strata::new();
+    let file = strata.root.path().join("config.yaml");
+    for (key, value, says) in [
+        ("blocks", "3", "at least 10"),
+        ("profile", "fast", "no profile `fast`"),
+        ("seed", "many", "invalid type"),
+        ("cells", "[overlay]", "`overlay` is no cell"),
+        ("cells", "[\"overlay:zfs2\"]", "no such file system: `zfs2`"),
+        (
+            "cells",
+            "[\"nosuch:ext4\"]",
+            "no such driver (driver=`nosuch`)",
+        ),
+        ("cells", "[\"vfs:ext4\", \"vfs:ext4\"]", "named twice"),
+        ("cells", "[]", "no cell"),
+    ] {
+        fs_err::write(&file, format!("bench:\n  {key}: {value}\n")).unwrap();
+        for command in [&["config", "show"][..], &["bench"]] {
+            let config = ["--config", file.to_str().unwrap()];
+            let output = strata.run(&[&config[..], command].concat());
+            assert_eq!(output.status.code(), Some(1), "{key}: {value}");
+            let text = stderr(&output);
+            let begin = format!("error: configuration `{}`: bench.{key}: ", file.display());
+            assert!(text.starts_with(&begin) && text.contains(says), "{text}");
+            assert!(output.stdout.is_empty(), "{key}: {value}: printed as well");
+        }
+    }
 }
 
 #[test]
@@ -443,6 +513,16 @@ fn bad_names_and_states_are_one_clear_error() {
     strata.refused(
         "vfs",
         &["apply", "active", junk.to_str().unwrap()],
+        "no tar archive",
+    );
+    // Nothing was touched; only an archive that goes wrong later leaves half a layer.
+    let cut = strata.root.path().join("cut.tar");
+    let mut bytes = archive(&[Entry::file("f", "1")]);
+    bytes.truncate(600);
+    fs_err::write(&cut, bytes).unwrap();
+    strata.refused(
+        "vfs",
+        &["apply", "active", cut.to_str().unwrap()],
         "refused",
     );
     strata.refused("vfs", &["commit", "active", "layer"], "half a layer");
@@ -453,4 +533,67 @@ fn bad_names_and_states_are_one_clear_error() {
         "something half made stays: {rows}"
     );
     strata.good("vfs", &["rm", "active"]);
+}
+
+/// Not of the calls of the contract, or of the catalogue, that it is made of; and each with the
+/// way out.
+#[test]
+fn errors_tell_of_the_sub_command_that_was_given() {
+    if !is_root() {
+        return;
+    }
+    let strata = Strata::new();
+    let target = strata.root.path().to_str().unwrap();
+    strata.refused("vfs", &["unmount", target], "no driver's root is at");
+    strata.good("vfs", &["prepare", "layer"]);
+    strata.good("vfs", &["commit", "layer", "base"]);
+    strata.good("vfs", &["prepare", "active", "--parent", "base"]);
+    strata.good("vfs", &["view", "view", "--parent", "base"]);
+    let unknown = "not found: there is no such snapshot (name=`nobody`, ";
+    let orphan = "not found: no such parent (parent=`nobody`, ";
+    let taken = "already exists: a snapshot is called so (";
+    let above = "wrong state: the parent's kind is `active`, not `committed` (parent=`active`, ";
+    for (arguments, says) in [
+        (&["stat", "nobody"][..], unknown),
+        (&["usage", "nobody"], unknown),
+        (&["changes", "nobody"], unknown),
+        (&["changes", "active", "--lower", "nobody"], unknown),
+        (&["diff", "nobody"], unknown),
+        (&["diff", "nobody", "--whole"], unknown),
+        (&["mounts", "nobody"], unknown),
+        (&["mount", "nobody", target], unknown),
+        (&["rm", "nobody"], unknown),
+        (&["label", "nobody", "a=b"], unknown),
+        (&["commit", "nobody", "layer"], unknown),
+        (&["apply", "nobody"], unknown),
+        (&["prepare", "new", "--parent", "nobody"], orphan),
+        (&["view", "new", "--parent", "nobody"], orphan),
+        (&["prepare", "new", "--parent", "active"], above),
+        (&["view", "new", "--parent", "active"], above),
+        (&["prepare", "active"], taken),
+        (&["prepare", "base"], taken),
+        (&["view", "view"], taken),
+        (&["commit", "active", "base"], taken),
+        (&["commit", "base", "new"], "kind is `committed`"),
+        (&["commit", "view", "new"], "kind is `view`"),
+        (&["apply", "base"], "kind is `committed`"),
+        (&["mount", "base", target], "a committed snapshot"),
+        (&["rm", "base"], "another snapshot stands on it"),
+        (&["stat", ""], "refused: the name is empty"),
+        (
+            &["commit", "active", "new", "--late-parent", "base"],
+            "not supported by this driver",
+        ),
+    ] {
+        let begin = format!("error: {}: ", arguments[0]);
+        strata.refused("vfs", arguments, &begin);
+        strata.refused("vfs", arguments, says);
+        let text = stderr(&strata.snapshot("vfs", arguments));
+        assert!(text.contains("\nhint: "), "{arguments:?}: {text}");
+        assert!(!text.contains("catalogue"), "{arguments:?}: {text}");
+        assert!(
+            !text.contains("key=`nobody`"),
+            "twice: {arguments:?}: {text}"
+        );
+    }
 }

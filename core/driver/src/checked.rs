@@ -120,7 +120,8 @@ impl Checked {
         Err(Error::new(ErrorKind::Unsupported, "check")
             .because(self.capabilities.reason(capability))
             .with("capability", capability.as_str())
-            .with("option", option))
+            .with("option", option)
+            .hint("leave the option out, or choose a driver and a file system that have it"))
     }
 
     fn allow_prepare(&self, options: &PrepareOptions) -> Result<()> {
@@ -142,7 +143,9 @@ impl Checked {
         );
         work.instrument(span).await.map_err(|error| {
             let mut error = error.during(call.operation).with("driver", driver);
-            if let Some(key) = call.key {
+            if let Some(key) = call.key
+                && error.context("name") != Some(key.as_str())
+            {
                 error = error.with("key", key);
             }
             if let Some(parent) = call.parent {

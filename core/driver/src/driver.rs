@@ -160,6 +160,7 @@ pub trait StorageDriver: std::fmt::Debug + Send + Sync + 'static {
     /// - Nothing in the stream can name a path outside. (`apply_is_confined`)
     /// - Digest and size are those of the stream. (`apply_reports_digest_and_size`)
     /// - What is refused leaves the snapshot for removal only. (`apply_refusals`)
+    /// - What does not begin like a changeset leaves it as it was. (`no_archive_spoils_nothing`)
     async fn apply(
         &self,
         key: &SnapshotName,

@@ -115,7 +115,9 @@ pub trait DriverFactory: std::fmt::Debug + Send + Sync {
     /// Opens the driver, recovering what a crash left. Blocking.
     ///
     /// The root of another driver is [`ErrorKind::InvalidInput`] naming both
-    /// (`open_refuses_foreign_root`); what the host lacks is [`ErrorKind::Unavailable`].
+    /// (`open_refuses_foreign_root`); a setting that [`options`](Self::options) does not list is
+    /// [`ErrorKind::InvalidInput`] naming it, before anything is made
+    /// (`open_refuses_unknown_settings`); what the host lacks is [`ErrorKind::Unavailable`].
     fn open(&self, options: &OpenOptions, host: &Host) -> Result<Arc<dyn StorageDriver>>;
 }
 

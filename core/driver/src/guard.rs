@@ -1,12 +1,15 @@
 //! Keeping others out while a snapshot is committed, removed or written to.
 
+use crate::apply::first;
 use crate::catalog::{Catalog, Row, SnapshotId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::hold;
 use crate::name::SnapshotName;
 use crate::snapshot::SnapshotKind;
+use crate::stream::ChangesetSource;
 use rustix::fs::Mode;
 use rustix::io::Errno;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use strata_sys::lock::FileLock;
 
@@ -18,7 +21,11 @@ pub fn active(catalog: &Catalog, key: &SnapshotName, operation: &'static str) ->
         return Ok(row);
     }
     Err(Error::new(ErrorKind::InvalidState, operation)
-        .because(format!("the snapshot is {}, not active", row.kind)))
+        .because(format!(
+            "the snapshot's kind is `{}`, not `active`",
+            row.kind
+        ))
+        .hint("prepare a snapshot on it, or on its parent if it is a view"))
 }
 
 /// Takes the snapshot's hold path for `operation`; keep the lock until that is over.
@@ -167,11 +174,19 @@ pub struct Applying {
 
 impl Applying {
     /// Marks the snapshot whose directory is `snapshot`, and refuses one that is spoilt already.
-    pub fn begin(snapshot: &Path) -> Result<Self> {
+    /// Gives the changeset to be applied, from its first byte.
+    ///
+    /// What does not even begin like a changeset is refused before the mark is set: a wrong file
+    /// spoils nothing.
+    pub fn begin(
+        snapshot: &Path,
+        changeset: ChangesetSource,
+    ) -> Result<(Self, Box<dyn Read + Send>)> {
         refuse_half_applied(snapshot, "apply")?;
+        let changeset = first::checked(changeset.into_read())?;
         let mark = snapshot.join(APPLYING);
         fs_err::File::create(&mark).map_err(|error| Error::io("apply", error))?;
-        Ok(Self { mark })
+        Ok((Self { mark }, changeset))
     }
 
     /// The layer is whole.

@@ -5,7 +5,11 @@ use std::path::PathBuf;
 use strata_driver::catalog::{
     Catalog, CatalogOptions, CommitRow, Draft, NewSnapshot, Row, SnapshotId,
 };
-use strata_driver::{DriverName, Durability, ErrorKind, Labels, SnapshotKind, SnapshotName, guard};
+use strata_driver::mount::MountTable;
+use strata_driver::{
+    DriverName, Durability, ErrorKind, Labels, MountFlags, MountPlan, MountStep, SnapshotKind,
+    SnapshotName, guard,
+};
 
 struct Bench {
     directory: tempfile::TempDir,
@@ -115,4 +119,34 @@ fn a_removal_that_comes_second_leaves_no_directory() {
     let second = guard::begin_remove(&bench.catalog, &row, &bench.home(row.id));
     assert_eq!(second.unwrap_err().kind(), ErrorKind::NotFound);
     assert!(!bench.home(row.id).exists());
+}
+
+/// Whoever is refused because of somebody else does not take away what that one is about to fill.
+#[test]
+fn a_directory_made_again_stays_where_the_snapshot_is_in_use() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: needs root");
+        return;
+    }
+    let bench = Bench::new();
+    let row = bench.active("key");
+    let target = bench.directory.path().join("target");
+    fs_err::create_dir(&target).unwrap();
+    let plan = MountPlan {
+        snapshot: name("key"),
+        steps: vec![MountStep::bind(bench.home(row.id), MountFlags::default())],
+        hold: None,
+    };
+    let mounts = MountTable::open(bench.catalog.root()).unwrap();
+    mounts.mount_and_record(&plan, &target).unwrap();
+    fs_err::remove_dir(bench.home(row.id)).unwrap();
+    let refused = guard::begin_remove(&bench.catalog, &row, &bench.home(row.id));
+    let stays = bench.home(row.id).exists();
+    mounts.unmount_recorded(&target).unwrap();
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::InUse);
+    assert!(
+        stays,
+        "the directory went, with whatever somebody puts there"
+    );
+    drop(guard::begin_remove(&bench.catalog, &row, &bench.home(row.id)).unwrap());
 }

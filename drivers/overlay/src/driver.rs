@@ -262,7 +262,7 @@ impl StorageDriver for Overlay {
             let home = m.layout.snapshot(row.id);
             let _lock = guard::exclusive(&m.catalog, &row, &home, "apply")?;
             let _bound = m.limits.then(quota::Bound::new).transpose()?;
-            let applying = guard::Applying::begin(&home)?;
+            let (applying, changeset) = guard::Applying::begin(&home, changeset)?;
             let chain = m.catalog.chain(&key)?.split_off(1);
             let root = crate::mechanism::open_directory(&m.layout.upper(row.id))?;
             let mut placement = UpperPlacement::new(m, &key, row.id, chain)?;
@@ -270,7 +270,7 @@ impl StorageDriver for Overlay {
                 root: root.as_fd(),
                 placement: &mut placement,
             };
-            let applied = apply(target, changeset.into_read(), &options)
+            let applied = apply(target, changeset, &options)
                 .map_err(|error| recovery::after_failed_apply(error, &home, "fs"))?;
             placement.finish()?;
             applying.finish()?;

@@ -248,14 +248,14 @@ impl StorageDriver for Vfs {
             let home = m.layout.snapshot(row.id);
             let _lock = guard::exclusive(&m.catalog, &row, &home, "apply")?;
             let _bound = m.limits.then(quota::Bound::new).transpose()?;
-            let applying = guard::Applying::begin(&home)?;
+            let (applying, changeset) = guard::Applying::begin(&home, changeset)?;
             let root = crate::mechanism::open_directory(&m.layout.tree(row.id))?;
             let mut placement = PlainPlacement;
             let target = ApplyTarget {
                 root: root.as_fd(),
                 placement: &mut placement,
             };
-            let applied = apply(target, changeset.into_read(), &options)
+            let applied = apply(target, changeset, &options)
                 .map_err(|error| recovery::after_failed_apply(error, &home, "fs"))?;
             applying.finish()?;
             Ok(applied)

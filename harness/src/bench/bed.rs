@@ -16,10 +16,12 @@ use strata_sys::mount::{FsContext, MountAttributes};
 /// a real root file system that a copying driver holds at once.
 const SIZE: u64 = 3 << 30;
 
-/// Options of `mkfs` by type. Deferred initialisation would write to the device during samples.
-fn mkfs_options(kind: &str) -> &'static [&'static str] {
-    match kind {
-        "ext4" => &[
+/// What a bed can be, with the options of its `mkfs`. Deferred initialisation would write to the
+/// device during samples.
+const KINDS: &[(&str, &[&str])] = &[
+    (
+        "ext4",
+        &[
             "-q",
             "-F",
             "-O",
@@ -27,10 +29,19 @@ fn mkfs_options(kind: &str) -> &'static [&'static str] {
             "-E",
             "lazy_itable_init=0,lazy_journal_init=0",
         ],
-        "xfs" => &["-q", "-f", "-m", "reflink=1"],
-        "btrfs" => &["-q", "-f"],
-        _ => &[],
-    }
+    ),
+    ("xfs", &["-q", "-f", "-m", "reflink=1"]),
+    ("btrfs", &["-q", "-f"]),
+];
+
+/// Options of `mkfs` for a bed of type `kind`; a type that no bed can be is refused.
+pub(super) fn mkfs_options(kind: &str) -> Result<&'static [&'static str]> {
+    let found = KINDS.iter().find(|(known, _)| *known == kind);
+    let (_, options) = found.with_context(|| {
+        let known: Vec<_> = KINDS.iter().map(|(known, _)| *known).collect();
+        format!("no such file system: `{kind}` ({})", known.join(", "))
+    })?;
+    Ok(options)
 }
 
 /// What the block layer tells of a device (Documentation/block/stat.rst).
@@ -82,6 +93,7 @@ impl Bed {
     /// # Errors
     /// [`Unfit`] for an ext4 without a journal, for which no durable figure means anything.
     pub(crate) fn make(kind: &str, directory: &Path, name: &str) -> Result<Self> {
+        let options = mkfs_options(kind)?;
         let file = directory.join(format!("{name}.img"));
         fs_err::File::create(&file)?.set_len(SIZE)?;
         let mut bed = Self {
@@ -95,7 +107,7 @@ impl Bed {
             direct_io: false,
         };
         let tool = Tool::new(&format!("mkfs.{kind}"))
-            .args(mkfs_options(kind))
+            .args(options)
             .arg(&bed.file);
         bed.mkfs = tool.line().replace(&bed.file.display().to_string(), "FILE");
         tool.run()?;

@@ -1,7 +1,8 @@
 //! What a run is asked to do: cells, rows, blocks, input, budget.
 
+use crate::bench::bed;
 use crate::workload::UserWorkload;
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -38,12 +39,29 @@ impl CellSpec {
         }
         label
     }
+
+    /// Refuses cells that cannot be compared with one another: none at all, or twins.
+    pub fn check_all(cells: &[Self]) -> Result<()> {
+        ensure!(
+            !cells.is_empty(),
+            "no cell: name at least one DRIVER:FILESYSTEM"
+        );
+        for (index, cell) in cells.iter().enumerate() {
+            ensure!(
+                !cells[..index].contains(cell),
+                "the cell {} is named twice",
+                cell.label()
+            );
+        }
+        Ok(())
+    }
 }
 
 impl FromStr for CellSpec {
     type Err = anyhow::Error;
 
-    /// Reads `DRIVER:FILESYSTEM[,KEY=VALUE...]`; the key `durability` sets the class.
+    /// Reads `DRIVER:FILESYSTEM[,KEY=VALUE...]`; the key `durability` sets the class. A file
+    /// system that the bench cannot make is refused; which drivers there are is the registry's.
     fn from_str(text: &str) -> Result<Self> {
         let mut parts = text.split(',');
         let head = parts.next().unwrap_or_default();
@@ -54,6 +72,7 @@ impl FromStr for CellSpec {
             !driver.is_empty() && !file_system.is_empty(),
             "`{text}` is no cell: the driver or the file system is missing"
         );
+        bed::mkfs_options(file_system).with_context(|| format!("`{text}` is no cell"))?;
         let mut spec = Self {
             driver: driver.to_owned(),
             file_system: file_system.to_owned(),
@@ -112,6 +131,26 @@ impl Profile {
     /// Time after which no further block is begun.
     pub fn budget(self) -> Duration {
         Duration::from_secs(self.pick(390, 1800))
+    }
+
+    /// Refuses fewer `blocks` than [`MIN_BLOCKS`], unless none are run.
+    pub fn check_blocks(self, blocks: u32) -> Result<()> {
+        ensure!(
+            blocks >= MIN_BLOCKS || self == Self::Smoke,
+            "{blocks} blocks are too few for an interval: use at least {MIN_BLOCKS}"
+        );
+        Ok(())
+    }
+}
+
+impl FromStr for Profile {
+    type Err = anyhow::Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        [Self::Smoke, Self::Quick, Self::Full]
+            .into_iter()
+            .find(|profile| profile.as_str() == name)
+            .with_context(|| format!("no profile `{name}`; there are `smoke`, `quick` and `full`"))
     }
 }
 
@@ -207,28 +246,14 @@ impl BenchPlan {
 
     /// Refuses what cannot be run, with the way out.
     pub fn check(&self) -> Result<()> {
-        ensure!(
-            !self.cells.is_empty(),
-            "no cell: name at least one DRIVER:FILESYSTEM"
-        );
-        ensure!(
-            self.blocks >= MIN_BLOCKS || self.profile == Profile::Smoke,
-            "{} blocks are too few for an interval: use at least {MIN_BLOCKS}",
-            self.blocks
-        );
+        CellSpec::check_all(&self.cells)?;
+        self.profile.check_blocks(self.blocks)?;
         ensure!(
             self.most_blocks >= self.blocks,
             "at most {} blocks contradicts at least {}",
             self.most_blocks,
             self.blocks
         );
-        for (index, cell) in self.cells.iter().enumerate() {
-            ensure!(
-                !self.cells[..index].contains(cell),
-                "the cell {} is named twice",
-                cell.label()
-            );
-        }
         Ok(())
     }
 }
@@ -247,10 +272,19 @@ mod tests {
             ":ext4",
             "union:",
             "union:ext4,index",
-            "a:b,durability=x",
+            "a:ext4,durability=x",
         ] {
             assert!(wrong.parse::<CellSpec>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn cells_on_an_unknown_file_system_are_refused_with_what_there_is() {
+        let error = "union:zfs2".parse::<CellSpec>().unwrap_err();
+        assert_eq!(
+            format!("{error:#}"),
+            "`union:zfs2` is no cell: no such file system: `zfs2` (ext4, xfs, btrfs)"
+        );
     }
 
     #[test]

@@ -17,6 +17,8 @@ use tokio::io::AsyncReadExt as _;
 pub(crate) trait Subject: std::fmt::Debug + Sync {
     /// Starts a writable tree on `parent` or on nothing.
     fn prepare(&self, key: &str, parent: Option<&str>) -> Result<()>;
+    /// Starts a read-only look at the frozen tree `name`, which stays. Not timed.
+    fn view(&self, key: &str, name: &str) -> Result<()>;
     /// Makes the tree visible, one at a time.
     fn mount(&self, key: &str) -> Result<Live>;
     /// Makes the tree visible at the place `number`, beside those at other places.
@@ -216,6 +218,14 @@ impl Subject for DriverSubject {
         )
     }
 
+    fn view(&self, key: &str, of: &str) -> Result<()> {
+        let (key, of) = (name(key)?, name(of)?);
+        self.wait(
+            self.driver
+                .view(&key, Some(&of), &PrepareOptions::default()),
+        )
+    }
+
     fn mount(&self, key: &str) -> Result<Live> {
         self.mount_on(key, &self.target)
     }
@@ -340,6 +350,10 @@ impl Subject for PlainSubject {
             fs_err::rename(source, self.tree(key))?;
         }
         Ok(())
+    }
+
+    fn view(&self, key: &str, name: &str) -> Result<()> {
+        Ok(rustix::fs::symlink(self.tree(name), self.tree(key))?)
     }
 
     fn mount(&self, key: &str) -> Result<Live> {

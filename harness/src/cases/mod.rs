@@ -118,6 +118,7 @@ pub const ALL: &[Case] = &[
     depth::names::NAMES_OF_STRANGE_BYTES,
     metadata::attributes::NANOSECOND_TIMES_ARE_KEPT,
     diff::walk::NATIVE_DIFF_WALKS_CHANGES_ONLY,
+    apply::refusals::NO_ARCHIVE_SPOILS_NOTHING,
     apply::meaning::OBSERVER_SEES_EVERY_BYTE,
     apply::formats::OLD_HEADERS_ARE_READ,
     concurrency::calls::ONE_OF_MANY_COMMITS_WINS,

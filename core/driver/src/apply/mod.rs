@@ -10,6 +10,7 @@ mod attributes;
 mod content;
 mod entries;
 mod error;
+pub(crate) mod first;
 mod hide;
 mod parents;
 mod pipeline;

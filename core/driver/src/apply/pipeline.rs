@@ -101,7 +101,7 @@ fn pump(mut stream: Box<dyn Read + Send>, filled: &SyncSender<Message>, empty: &
 }
 
 /// Fills `block` as far as the stream goes.
-fn fill(stream: &mut dyn Read, block: &mut [u8]) -> io::Result<usize> {
+pub(super) fn fill(stream: &mut dyn Read, block: &mut [u8]) -> io::Result<usize> {
     let mut length = 0;
     while length < block.len() {
         match stream.read(&mut block[length..]) {

@@ -4,7 +4,7 @@
 //! reserved the number lives, and is an orphan afterwards. A reservation covers many creations,
 //! so that each costs one transaction.
 
-use super::database::{Fault, Sync};
+use super::database::Sync;
 use super::row::{Draft, NewSnapshot, SnapshotId};
 use super::{Catalog, holder, query, taken};
 use crate::error::{Error, ErrorKind, Result};
@@ -151,7 +151,8 @@ impl Catalog {
                 if query::is_taken(connection, new.key)? {
                     return Err(taken("key", new.key));
                 }
-                return Err(parent_gone(new));
+                let gone = new.parent.map(query::no_parent);
+                return Err(gone.unwrap_or_else(|| taken("key", new.key)));
             }
             Ok(query::forget(connection, &finished)?)
         })?;
@@ -288,12 +289,4 @@ impl Catalog {
                 Ok(())
             })
     }
-}
-
-fn parent_gone(new: &NewSnapshot<'_>) -> Fault {
-    let gone = Error::new(ErrorKind::NotFound, "catalogue").because("no such parent");
-    Fault::Refused(match new.parent {
-        Some(name) => gone.with("parent", name),
-        None => gone,
-    })
 }

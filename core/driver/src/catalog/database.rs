@@ -1,9 +1,11 @@
 //! One SQLite connection: transactions with a level of syncing, waiting for other processes, and
 //! what SQLite's answers mean to a caller.
 
+use super::in_place;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::Durability;
 use rusqlite::config::DbConfig;
+use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::fs::File;
@@ -99,6 +101,10 @@ impl Database {
     pub(super) fn open(path: &Path, durability: Durability, missing: Missing) -> Result<Self> {
         let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         flags.set(OpenFlags::SQLITE_OPEN_CREATE, missing == Missing::Create);
+        if missing == Missing::Create {
+            in_place::make(path);
+        }
+        in_place::make(&beside(path, "-shm"));
         let pages = Arc::new(AtomicU32::new(0));
         let connect = || -> rusqlite::Result<Connection> {
             let mut connection = Connection::open_with_flags(path, flags)?;
@@ -123,13 +129,19 @@ impl Database {
             path: path.to_owned(),
             durability,
             link: Mutex::new(Link {
-                connection: connect().map_err(|error| explain("open catalogue", path, error))?,
+                connection: connect().map_err(|error| explain("open root", path, error))?,
                 level: Level::Normal,
                 pages,
                 due: LOG_LIMIT,
                 log: Log::beside(path),
             }),
         })
+    }
+
+    /// Called once the database is not empty, of which `SQLite` would delete a log, and before
+    /// anything is written to one.
+    pub(super) fn make_log(&self) {
+        in_place::make(&self.link().log.path);
     }
 
     /// Runs `work` in one write transaction.
@@ -191,12 +203,17 @@ impl Drop for Database {
     }
 }
 
+/// The file of `SQLite`'s with this suffix.
+fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut path = database.to_owned().into_os_string();
+    path.push(suffix);
+    path.into()
+}
+
 impl Log {
     fn beside(database: &Path) -> Self {
-        let mut path = database.to_owned().into_os_string();
-        path.push("-wal");
         Self {
-            path: path.into(),
+            path: beside(database, "-wal"),
             file: None,
             size: 0,
         }
@@ -205,6 +222,10 @@ impl Log {
     /// Fills the log so that it has room for `used` bytes and more. Whoever calls this holds the
     /// write lock, so that nobody else appends. Zeros are no page to SQLite: their checksum is
     /// wrong.
+    ///
+    /// SQLite gives its own descriptor to nobody, so the file is opened by its name. Should somebody
+    /// have replaced the log of an open database, zeros are appended to the new one, which mean
+    /// nothing there either.
     fn fill(&mut self, used: u64) -> std::io::Result<()> {
         if used + LOG_AHEAD / 4 < self.size {
             return Ok(());
@@ -358,10 +379,13 @@ impl Fault {
 
 /// An error of SQLite as one of the contract.
 pub(super) fn explain(operation: &'static str, path: &Path, error: rusqlite::Error) -> Error {
+    // What is mapped into memory cannot be given room: the file system is full.
+    let extended = error.sqlite_error().map(|error| error.extended_code);
     let kind = match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => ErrorKind::Busy,
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => ErrorKind::Corrupt,
         Some(ErrorCode::DiskFull) => ErrorKind::NoSpace,
+        _ if extended == Some(SQLITE_IOERR_SHMSIZE) => ErrorKind::NoSpace,
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => ErrorKind::PermissionDenied,
         _ => match &error {
             rusqlite::Error::FromSqlConversionFailure(..)

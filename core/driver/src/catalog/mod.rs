@@ -14,6 +14,7 @@
 mod create;
 mod database;
 mod holder;
+mod in_place;
 mod mounts;
 mod query;
 mod row;
@@ -52,7 +53,7 @@ fn check_length(root: &Path) -> Result<()> {
     if length <= LONGEST_ROOT {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::InvalidInput, "open catalogue")
+    Err(Error::new(ErrorKind::InvalidInput, "open root")
         .because(format!("the path of the root is {length} bytes long"))
         .hint(format!("choose a root of at most {LONGEST_ROOT} bytes")))
 }
@@ -163,7 +164,7 @@ impl Catalog {
             if row.kind != SnapshotKind::Active {
                 return Err(refused(
                     ErrorKind::InvalidState,
-                    format!("it is {}, not active", row.kind),
+                    format!("its kind is `{}`, not `active`", row.kind),
                     ("key", commit.key),
                 ));
             }
@@ -222,7 +223,8 @@ impl Catalog {
                 Error::new(ErrorKind::InUse, "remove")
                     .because("another snapshot stands on it")
                     .with("name", name)
-                    .with("child", child),
+                    .with("child", child)
+                    .hint("remove what stands on it first"),
             ))
         })
     }
@@ -321,9 +323,7 @@ impl Catalog {
             });
         };
         self.database.query("stat", |connection| {
-            let now = query::glance(connection, name)?.ok_or_else(|| {
-                Fault::Refused(Error::new(ErrorKind::NotFound, "catalogue").with("name", name))
-            })?;
+            let now = query::glance(connection, name)?.ok_or_else(|| query::absent(name))?;
             Ok(Glance {
                 is_same: (now.0, now.1) == (row.id, query::kind_number(row.kind)),
                 has_mounts: now.2,
@@ -357,9 +357,7 @@ impl Catalog {
             if changed == 1 {
                 return Ok(());
             }
-            Err(Fault::Refused(
-                Error::new(ErrorKind::NotFound, "relabel").with("name", name),
-            ))
+            Err(query::absent(name))
         })
     }
 
@@ -419,7 +417,12 @@ impl Drop for Catalog {
 }
 
 fn taken(what: &'static str, name: &SnapshotName) -> Fault {
-    Fault::Refused(Error::new(ErrorKind::AlreadyExists, "catalogue").with(what, name))
+    Fault::Refused(
+        Error::new(ErrorKind::AlreadyExists, "catalogue")
+            .because("a snapshot is called so")
+            .with(what, name)
+            .hint("choose another name, or remove that snapshot first"),
+    )
 }
 
 fn refused(kind: ErrorKind, why: String, (what, name): (&'static str, &SnapshotName)) -> Fault {

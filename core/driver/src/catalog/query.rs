@@ -143,9 +143,30 @@ pub(super) fn get(connection: &Connection, name: &SnapshotName) -> Result<Row, F
         .prepare_cached(select_rows!("WHERE s.name = ?1"))?
         .query_row([name.as_str()], read_row)
         .optional()?
-        .ok_or_else(|| {
-            Fault::Refused(Error::new(ErrorKind::NotFound, "catalogue").with("name", name))
-        })
+        .ok_or_else(|| absent(name))
+}
+
+/// The way out where a name stands for nothing.
+const LISTED: &str = "`strata snapshot ls` lists the snapshots that there are";
+
+/// No snapshot is called `name`.
+pub(super) fn absent(name: &SnapshotName) -> Fault {
+    Fault::Refused(
+        Error::new(ErrorKind::NotFound, "catalogue")
+            .because("there is no such snapshot")
+            .with("name", name)
+            .hint(LISTED),
+    )
+}
+
+/// No snapshot is called `name`, which was to be a parent.
+pub(super) fn no_parent(name: &SnapshotName) -> Fault {
+    Fault::Refused(
+        Error::new(ErrorKind::NotFound, "catalogue")
+            .because("no such parent")
+            .with("parent", name)
+            .hint(LISTED),
+    )
 }
 
 /// Number and kind of the snapshot called `name`, and whether mounts of it are recorded.
@@ -196,19 +217,15 @@ pub(super) fn as_parent(
     name: &SnapshotName,
     found: Option<(SnapshotId, i64)>,
 ) -> Result<SnapshotId, Fault> {
-    let refuse = |kind, why: String| {
-        let error = Error::new(kind, "catalogue").because(why);
-        Err(Fault::Refused(error.with("parent", name)))
-    };
-    let Some((id, number)) = found else {
-        return refuse(ErrorKind::NotFound, "no such parent".to_owned());
-    };
+    let (id, number) = found.ok_or_else(|| no_parent(name))?;
     match kind_of(number).ok_or_else(|| broken(1, "no such kind"))? {
         SnapshotKind::Committed => Ok(id),
-        kind => refuse(
-            ErrorKind::InvalidState,
-            format!("the parent is {kind}, not committed"),
-        ),
+        kind => Err(Fault::Refused(
+            Error::new(ErrorKind::InvalidState, "catalogue")
+                .because(format!("the parent's kind is `{kind}`, not `committed`"))
+                .with("parent", name)
+                .hint("commit an active snapshot first, and name as parent what it is then called"),
+        )),
     }
 }
 

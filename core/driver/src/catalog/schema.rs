@@ -81,7 +81,7 @@ enum Found {
 
 /// Opens or makes the catalogue in `root`.
 pub(super) fn open(root: &Path, options: &CatalogOptions<'_>) -> Result<Database> {
-    const OPERATION: &str = "open catalogue";
+    const OPERATION: &str = "open root";
     let path = root.join(FILE);
     if !path
         .try_exists()
@@ -121,7 +121,7 @@ pub(super) fn peek(root: &Path) -> Result<Option<DriverName>> {
         Ok(stat) if stat.st_size > 0 => {}
         Ok(_) | Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(None),
         Err(errno) => {
-            return Err(Error::io("read catalogue", errno.into()).with("root", root.display()));
+            return Err(Error::io("open root", errno.into()).with("root", root.display()));
         }
     }
     let database = Database::open(&path, Durability::Volatile, Missing::Refuse)?;
@@ -132,7 +132,7 @@ pub(super) fn peek(root: &Path) -> Result<Option<DriverName>> {
 }
 
 fn create(root: &Path, options: &CatalogOptions<'_>) -> Result<Database> {
-    const OPERATION: &str = "make catalogue";
+    const OPERATION: &str = "make root";
     let io = |error| Error::io(OPERATION, error).with("root", root.display());
     match fs_err::create_dir(root) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -169,6 +169,7 @@ fn create(root: &Path, options: &CatalogOptions<'_>) -> Result<Database> {
                 .hint("put the root on a local file system"),
         ))
     })?;
+    database.make_log();
     database.write(OPERATION, Sync::Now, |connection| {
         connection.execute_batch(TABLES)?;
         query::set_meta(connection, DRIVER, options.driver.as_str())?;
@@ -194,7 +195,7 @@ fn create(root: &Path, options: &CatalogOptions<'_>) -> Result<Database> {
 
 /// Only an empty directory, or one in which a catalogue was being made, becomes a root.
 fn refuse_filled(root: &Path) -> Result<()> {
-    const OPERATION: &str = "make catalogue";
+    const OPERATION: &str = "make root";
     let io = |error| Error::io(OPERATION, error).with("root", root.display());
     for entry in fs_err::read_dir(root).map_err(io)? {
         let name = entry.map_err(io)?.file_name();
@@ -223,7 +224,7 @@ fn refuse_filled(root: &Path) -> Result<()> {
 }
 
 fn recognise(database: &Database, path: &Path) -> Result<Found> {
-    const OPERATION: &str = "open catalogue";
+    const OPERATION: &str = "open root";
     let number = |connection: &Connection, pragma: &str| {
         connection.query_row(pragma, [], |row| row.get::<_, i64>(0))
     };
@@ -259,13 +260,13 @@ fn recognise(database: &Database, path: &Path) -> Result<Found> {
 }
 
 fn driver_of(database: &Database, path: &Path) -> Result<DriverName> {
-    let name = database.query("open catalogue", |connection| {
+    let name = database.query("open root", |connection| {
         Ok(query::meta(connection, DRIVER)?)
     })?;
     name.and_then(|name| DriverName::new(name).ok())
         .ok_or_else(|| {
             explain(
-                "open catalogue",
+                "open root",
                 path,
                 rusqlite::Error::InvalidColumnType(
                     0,

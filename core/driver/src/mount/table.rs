@@ -25,7 +25,7 @@ impl MountTable {
     /// The mounts recorded in `root`, whichever driver's it is.
     pub fn open(root: &Path) -> Result<Self> {
         let driver = Catalog::peek(root)?.ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, "open mount table")
+            Error::new(ErrorKind::NotFound, "open root")
                 .because("the directory is no driver's root")
                 .with("root", root.display())
         })?;

@@ -190,10 +190,10 @@ impl Store {
         let row = guard::active(&self.catalog, key, "apply")?;
         let home = self.snapshot(row.id);
         let _lock = guard::exclusive(&self.catalog, &row, &home, "apply")?;
-        let applying = guard::Applying::begin(&home)?;
+        let (applying, changeset) = guard::Applying::begin(&home, from)?;
         let root = open_directory(&self.tree(row.id))?;
         let target = ApplyTarget { root: root.as_fd(), placement: &mut PlainPlacement };
-        let applied = apply(target, from.into_read(), options)?;
+        let applied = apply(target, changeset, options)?;
         applying.finish().map(|()| applied)
     }
 }

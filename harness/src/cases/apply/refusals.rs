@@ -146,7 +146,60 @@ pub(crate) const HARD_LINK_BELOW_IS_REFUSED: Case = Case {
     },
 };
 
-/// Archives that end early or lie about themselves.
+/// A wrong file, given by mistake, is refused before anything is touched.
+pub(crate) const NO_ARCHIVE_SPOILS_NOTHING: Case = Case {
+    name: "no_archive_spoils_nothing",
+    group: Group::Apply,
+    needs: &[],
+    run: |context| {
+        let good = archive(&[Entry::file("f", "1")]);
+        let begun = |magic: &[u8]| {
+            let mut bytes = magic.to_vec();
+            bytes.resize(4096, b'j');
+            bytes
+        };
+        let mut changed = good.clone();
+        changed[0] = b'z';
+        let attempts = [
+            ("text", b"no archive\n".to_vec()),
+            ("junk", vec![b'j'; 4096]),
+            ("gzip", begun(&[0x1f, 0x8b, 8])),
+            ("zstd", begun(&[0x28, 0xb5, 0x2f, 0xfd])),
+            ("a program", begun(b"\x7fELF")),
+            ("a header cut short", good[..300].to_vec()),
+            ("a changed first header", changed),
+        ];
+        let key = context.active(None)?;
+        for (what, bytes) in attempts {
+            let error = expect_kind(context.apply(&key, &bytes), ErrorKind::InvalidInput, what)?;
+            ensure!(
+                error.to_string().contains("no tar archive"),
+                "{what}: the error does not say so: {}",
+                error.chain()
+            );
+        }
+        let source = strata_driver::ChangesetSource::from_read(FailingRead);
+        let options = strata_driver::ApplyOptions::default();
+        let outcome = context.wait(context.driver().apply(&key, source, &options));
+        ensure!(outcome.is_err(), "a stream that fails at once was applied");
+        context.apply(&key, &good).context("apply afterwards")?;
+        let layer = context.commit_fresh(&key)?;
+        let tree = context.tree(&layer)?;
+        ensure!(tree.node("f")?.size == 1, "the layer is not the archive's");
+        Ok(())
+    },
+};
+
+/// A stream that cannot be read.
+struct FailingRead;
+
+impl std::io::Read for FailingRead {
+    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+        Err(std::io::Error::other("the download broke off"))
+    }
+}
+
+/// Archives that end early or lie about themselves, after an entry that is right.
 pub(crate) const BROKEN_ARCHIVES_ARE_REFUSED: Case = Case {
     name: "broken_archives_are_refused",
     group: Group::Apply,
@@ -215,7 +268,10 @@ pub(crate) const BROKEN_ARCHIVES_ARE_REFUSED: Case = Case {
                 pax(&record(b"uid", b"4294967296")),
             ),
         ];
-        expect_all_refused(context, attempts)
+        let mut before = Vec::new();
+        Entry::file("before", "1").write(&mut before);
+        let after = |(what, bytes)| (what, [before.clone(), bytes].concat());
+        expect_all_refused(context, attempts.into_iter().map(after).collect())
     },
 };
 

@@ -111,6 +111,13 @@ pub(crate) const OPEN_REFUSES_UNKNOWN_SETTINGS: Case = Case {
             text.contains("no-such-setting"),
             "the error does not name it: {text}"
         );
+        for option in context.setting().factory.options() {
+            ensure!(
+                text.contains(option.key),
+                "the error does not name the option `{}` that there is: {text}",
+                option.key
+            );
+        }
         ensure!(!root.exists(), "a root was made for it");
         Ok(())
     },

@@ -95,8 +95,8 @@ pub(crate) const REMOVAL_ON_A_FULL_DISK: Case = Case {
             .collect::<Result<Vec<_>>>()?;
         tiny.reopen()?;
         fill_up(fixture.path())?;
-        // ext4 overwrites what is there. xfs may have no room for one more file, and btrfs none to
-        // overwrite anything; then all is as it was until a file that is no layer goes.
+        // ext4 overwrites what is there. xfs and btrfs may have no room for one more file or name;
+        // then all is as it was until a file that is no layer goes.
         let must = matches!(
             fixture.kind(),
             Some(FileSystemKind::Ext4 | FileSystemKind::Tmpfs)
@@ -114,6 +114,8 @@ pub(crate) const REMOVAL_ON_A_FULL_DISK: Case = Case {
             }
         }
         tiny.reclaim().context("reclaim on a full disk")?;
+        // btrfs gives freed space back with the next transaction only.
+        rustix::fs::syncfs(fs_err::File::open(fixture.path())?)?;
         let stat = rustix::fs::statvfs(fixture.path())?;
         let free = stat.f_bavail * stat.f_frsize;
         ensure!(free >= 4 * MIB, "only {free} bytes came back");

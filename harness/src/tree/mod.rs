@@ -3,14 +3,14 @@
 //! Shares nothing with the drivers' walk: everything that a changeset can carry is read through
 //! plain system calls and compared, and whatever a driver loses shows as one readable line.
 
+mod read;
+
 use anyhow::{Context as _, Result, bail};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use read::Contents;
 use sha2::{Digest as _, Sha256};
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
-use std::io::Read as _;
-use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
 
 /// A path from the root of a tree, without a leading `/`; empty for the root.
@@ -183,12 +183,12 @@ pub struct Tree {
 impl Tree {
     /// Reads the tree below `directory`; file contents are digested and not kept.
     pub fn read(directory: &Path) -> Result<Self> {
-        Reader::new(Contents::Digested).read(directory)
+        read::read(directory, Contents::Digested)
     }
 
     /// Reads the tree below `directory`, contents and all.
     pub fn read_with_contents(directory: &Path) -> Result<Self> {
-        Reader::new(Contents::Kept).read(directory)
+        read::read(directory, Contents::Kept)
     }
 
     /// All paths in order, the root first.
@@ -398,193 +398,4 @@ impl Node {
         self.content_digest
             .map_or("none".into(), |digest| hex::encode(&digest[..6]))
     }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Contents {
-    Digested,
-    Kept,
-}
-
-struct Reader {
-    contents: Contents,
-    tree: Tree,
-    leaders: HashMap<(u64, u64), TreePath>,
-}
-
-impl Reader {
-    fn new(contents: Contents) -> Self {
-        Self {
-            contents,
-            tree: Tree::default(),
-            leaders: HashMap::new(),
-        }
-    }
-
-    fn read(mut self, directory: &Path) -> Result<Tree> {
-        let handle = rustix::fs::open(directory, DIRECTORY, Mode::empty())
-            .with_context(|| format!("open `{}`", directory.display()))?;
-        self.visit(&handle, b".", &TreePath::root())?;
-        self.descend(&handle, &TreePath::root())?;
-        Ok(self.tree)
-    }
-
-    fn descend(&mut self, directory: &OwnedFd, path: &TreePath) -> Result<()> {
-        let mut names = Vec::new();
-        for entry in rustix::fs::Dir::read_from(directory)? {
-            let name = entry
-                .with_context(|| format!("list `{path}`"))?
-                .file_name()
-                .to_bytes()
-                .to_vec();
-            if name != b"." && name != b".." {
-                names.push(name);
-            }
-        }
-        // Names in order make the first one met of a link group its least.
-        names.sort_unstable();
-        for name in names {
-            let below = path.join(&name);
-            let kind = self.visit(directory, &name, &below)?;
-            if kind == Kind::Directory {
-                let handle = rustix::fs::openat(directory, &name[..], DIRECTORY, Mode::empty())
-                    .with_context(|| format!("open `{below}`"))?;
-                self.descend(&handle, &below)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn visit(&mut self, directory: &OwnedFd, name: &[u8], path: &TreePath) -> Result<Kind> {
-        let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
-            .with_context(|| format!("stat `{path}`"))?;
-        let kind = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => Kind::File,
-            FileType::Directory => Kind::Directory,
-            FileType::Symlink => Kind::Symlink,
-            FileType::CharacterDevice => Kind::CharacterDevice,
-            FileType::BlockDevice => Kind::BlockDevice,
-            FileType::Fifo => Kind::Fifo,
-            FileType::Socket => Kind::Socket,
-            FileType::Unknown => bail!("`{path}` is of unknown type"),
-        };
-        let mut node = Node {
-            kind,
-            mode: if kind == Kind::Symlink {
-                0o777
-            } else {
-                stat.st_mode & 0o7777
-            },
-            uid: stat.st_uid,
-            gid: stat.st_gid,
-            size: 0,
-            content_digest: None,
-            content: None,
-            target: Vec::new(),
-            device: (0, 0),
-            xattrs: read_xattrs(directory, name).with_context(|| format!("xattrs of `{path}`"))?,
-            mtime: i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec),
-            link_count: stat.st_nlink,
-            link_leader: None,
-            inode: stat.st_ino,
-        };
-        match kind {
-            Kind::File => {
-                node.size = stat.st_size as u64;
-                let (digest, content) = self.read_content(directory, name, path)?;
-                node.content_digest = Some(digest);
-                node.content = content;
-            }
-            Kind::Symlink => {
-                node.target = rustix::fs::readlinkat(directory, name, Vec::new())?.into_bytes();
-            }
-            Kind::CharacterDevice | Kind::BlockDevice => {
-                node.device = (
-                    rustix::fs::major(stat.st_rdev),
-                    rustix::fs::minor(stat.st_rdev),
-                );
-            }
-            Kind::Directory | Kind::Fifo | Kind::Socket => {}
-        }
-        if kind != Kind::Directory {
-            let inode = (stat.st_dev, stat.st_ino);
-            let leader = self.leaders.entry(inode).or_insert_with(|| path.clone());
-            node.link_leader = Some(leader.clone());
-        }
-        self.tree.nodes.insert(path.clone(), node);
-        Ok(kind)
-    }
-
-    fn read_content(
-        &self,
-        directory: &OwnedFd,
-        name: &[u8],
-        path: &TreePath,
-    ) -> Result<([u8; 32], Option<Vec<u8>>)> {
-        const BLOCK: usize = 128 * 1024;
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let handle = rustix::fs::openat(directory, name, flags, Mode::empty())
-            .with_context(|| format!("open `{path}`"))?;
-        let mut file = std::fs::File::from(handle);
-        let mut hash = Sha256::new();
-        let mut kept = (self.contents == Contents::Kept).then(Vec::new);
-        let mut block = vec![0; BLOCK];
-        loop {
-            let length = file
-                .read(&mut block)
-                .with_context(|| format!("read `{path}`"))?;
-            if length == 0 {
-                return Ok((hash.finalize().into(), kept));
-            }
-            hash.update(&block[..length]);
-            if let Some(kept) = &mut kept {
-                kept.extend_from_slice(&block[..length]);
-            }
-        }
-    }
-}
-
-const DIRECTORY: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
-
-/// Attributes that belong to the host, the backing file system or a driver, not to the tree.
-fn is_foreign(name: &[u8]) -> bool {
-    const PREFIXES: &[&[u8]] = &[
-        // xfs shows its ACLs a second time, in its own form (fs/xfs/xfs_acl.h).
-        b"trusted.SGI_ACL_",
-        b"trusted.overlay.",
-        b"user.overlay.",
-        b"security.selinux",
-        b"security.ima",
-        b"security.evm",
-        b"btrfs.",
-    ];
-    PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-}
-
-fn read_xattrs(directory: &OwnedFd, name: &[u8]) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
-    // The l*xattr calls take no directory descriptor before Linux 6.13; a path through /proc is
-    // as short for the deepest directory as for the first.
-    let mut path = format!("/proc/self/fd/{}/", directory.as_raw_fd()).into_bytes();
-    path.extend_from_slice(name);
-    let mut xattrs = BTreeMap::new();
-    let mut names = vec![0_u8; 64 * 1024];
-    let length = match rustix::fs::llistxattr(&path[..], &mut names[..]) {
-        Ok(length) => length,
-        Err(rustix::io::Errno::OPNOTSUPP) => return Ok(xattrs),
-        Err(errno) => return Err(errno.into()),
-    };
-    let mut value = vec![0_u8; 64 * 1024 + 1];
-    for key in names[..length]
-        .split(|byte| *byte == 0)
-        .filter(|key| !key.is_empty())
-    {
-        if !is_foreign(key) {
-            let length = rustix::fs::lgetxattr(&path[..], key, &mut value[..])?;
-            xattrs.insert(key.to_vec(), value[..length].to_vec());
-        }
-    }
-    Ok(xattrs)
 }

@@ -56,11 +56,7 @@ impl Bench {
                 input.extend(["--rootfs-layer".into(), layers.package.into()]);
             }
         }
-        let features: &[&str] = if btrfs::is_buildable(sh) {
-            &["--features", "btrfs"]
-        } else {
-            &[]
-        };
+        let features = btrfs::feature_of_strata(sh);
         cmd!(
             sh,
             "cargo build --locked --release --package strata {features...}"

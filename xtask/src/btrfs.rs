@@ -9,6 +9,15 @@ pub(crate) const FEATURES: &str = "strata/btrfs,strata-drivers/btrfs";
 /// The crate itself, to be left out where it cannot.
 pub(crate) const CRATE: &str = "strata-btrfs";
 
+/// What cargo is told for the package `strata` alone.
+pub(crate) fn feature_of_strata(sh: &Shell) -> &'static [&'static str] {
+    if is_buildable(sh) {
+        &["--features", "btrfs"]
+    } else {
+        &[]
+    }
+}
+
 const LIBRARY: &str = "libbtrfsutil";
 
 /// Whether it can be built; if not, one line says why.

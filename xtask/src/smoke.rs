@@ -1,5 +1,6 @@
 //! `cargo xtask smoke`: the counts of the bench against the committed baseline.
 
+use crate::btrfs;
 use crate::exit::Stop;
 use crate::setup::{self, Purpose};
 use crate::tally::Tally;
@@ -35,9 +36,10 @@ impl Smoke {
             Self::Compare => "--baseline",
             Self::Bless => "--write-baseline",
         };
+        let features = btrfs::feature_of_strata(sh);
         let mut command: std::process::Command = cmd!(
             sh,
-            "cargo run --quiet --locked --package strata --
+            "cargo run --quiet --locked --package strata {features...} --
              bench --profile smoke --output {output} {flag} {BASELINE}"
         )
         .into();

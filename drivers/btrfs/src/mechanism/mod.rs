@@ -268,7 +268,7 @@ impl Mechanism {
         let home = self.layout.snapshot(row.id);
         let _lock = guard::exclusive(&self.catalog, &row, &home, "apply")?;
         self.pool.make_room("apply")?;
-        let applying = guard::Applying::begin(&home)?;
+        let (applying, changeset) = guard::Applying::begin(&home, changeset)?;
         let path = self.layout.active(row.id);
         let root = open_directory(&path)?;
         let mut placement = PlainPlacement;
@@ -276,7 +276,7 @@ impl Mechanism {
             root: root.as_fd(),
             placement: &mut placement,
         };
-        let outcome = apply(target, changeset.into_read(), options);
+        let outcome = apply(target, changeset, options);
         drop(root);
         let applied = outcome.map_err(|error| self.after_failed_apply(error, &path))?;
         applying.finish()?;

@@ -141,6 +141,7 @@ enum Measure {
     Apply(apply::Input),
     Diff(u32),
     DiffWalked,
+    DiffNative,
     Walk,
     Snapshots(Durability),
     SnapshotsHeld,
@@ -148,7 +149,10 @@ enum Measure {
 
 impl Measure {
     fn is_possible(&self, plan: &FloorPlan) -> bool {
-        let takes_subvolumes = matches!(self, Self::Snapshots(_) | Self::SnapshotsHeld);
+        let takes_subvolumes = matches!(
+            self,
+            Self::Snapshots(_) | Self::SnapshotsHeld | Self::DiffNative
+        );
         !takes_subvolumes || plan.snapshotting.is_some()
     }
 }
@@ -219,6 +223,11 @@ fn floors() -> Vec<Floor> {
         );
     }
     add(
+        "btrfs-diff-walked".into(),
+        "diff of one change on a base of 40,000 files against the walk over both trees".into(),
+        Measure::DiffNative,
+    );
+    add(
         "btrfs-held-10000".into(),
         "operations with 10,000 subvolumes held against 10, and the bare ioctls' growth".into(),
         Measure::SnapshotsHeld,
@@ -280,6 +289,7 @@ pub fn run_floors(
             Measure::Apply(input) => apply::measure(&stage, *input)?,
             Measure::Diff(files) => diff::measure(&stage, *files)?,
             Measure::DiffWalked => diff::measure_walked(&stage)?,
+            Measure::DiffNative => diff::measure_native(&stage)?,
             Measure::Walk => walk::measure(&stage)?,
             Measure::Snapshots(durability) => snapshots::measure(&stage, *durability)?,
             Measure::SnapshotsHeld => snapshots::measure_held(&stage)?,

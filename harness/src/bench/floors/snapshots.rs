@@ -1,7 +1,7 @@
 //! Snapshots of subvolumes against the bare ioctls: a life of one, and lives among many.
 
 use super::Figure;
-use super::alternate::{Pairs, Side, alternate, alternate_on};
+use super::alternate::{Side, alternate, alternate_on};
 use super::lifecycle::chain;
 use super::stage::Stage;
 use crate::bench::bed::Bed;
@@ -16,6 +16,12 @@ use strata_sys::btrfs;
 const REPEAT: u32 = 20;
 const MANY: u32 = 10_000;
 const FEW: u32 = 10;
+/// What an operation may cost among many of what it costs among few, beside the kernel's own
+/// growth.
+const GROWTH: f64 = 1.2;
+
+/// Something done to what has this name.
+type Work = dyn Fn(&Ground, &str) -> Result<()>;
 
 /// One file system with its driver, the layer to stand on, and the bare side.
 struct Ground {
@@ -78,8 +84,12 @@ impl Raw {
     fn once(&self) -> Result<()> {
         self.make("life")?;
         self.record()?;
-        btrfs::destroy(&self.directory, "life".as_ref())?;
+        self.destroy("life")?;
         self.record()
+    }
+
+    fn destroy(&self, name: &str) -> Result<()> {
+        Ok(btrfs::destroy(&self.directory, name.as_ref())?)
     }
 }
 
@@ -127,33 +137,51 @@ pub(super) fn measure_held(stage: &Stage<'_>) -> Result<Vec<Figure>> {
     let [many, few] = sides.as_slice() else {
         anyhow::bail!("two sides are made");
     };
-    let compare = |work: &dyn Fn(&Ground) -> Result<()>| -> Result<Pairs> {
+    let each = |ground: &Ground, work: &Work| {
+        (0..REPEAT).try_for_each(|number| work(ground, &format!("life-{number}")))
+    };
+    // Undone after each run; what only undoes is done once before.
+    let growth = |work: &Work, undo: &Work| {
+        let drain = || beds.iter().try_for_each(Bed::drain);
         alternate(
             stage.plan.rounds,
             &mut Side {
-                work: &mut || (0..REPEAT).try_for_each(|_| work(many)),
-                restore: &mut || beds[0].drain(),
+                work: &mut || each(many, work),
+                restore: &mut || each(many, undo).and_then(|()| drain()),
             },
             &mut Side {
-                work: &mut || (0..REPEAT).try_for_each(|_| work(few)),
-                restore: &mut || beds[1].drain(),
+                work: &mut || each(few, work),
+                restore: &mut || each(few, undo).and_then(|()| drain()),
             },
         )
     };
-    let bare = compare(&|ground| ground.raw.once())?.wall("bare ioctls, growth", f64::INFINITY)?;
-    let limit = (bare.value.median.max(1.0) * 130.0).round() / 100.0;
-    let lives = compare(&|ground| once(&ground.subject, &ground.base))?;
-    let lists = compare(&|Ground { subject, .. }| {
+    let prepare: &Work = &|ground, name| ground.subject.prepare(name, Some(&ground.base));
+    let remove: &Work = &|ground, name| ground.subject.remove(name);
+    let snapshot: &Work = &|ground, name| ground.raw.make(name);
+    let destroy: &Work = &|ground, name| ground.raw.destroy(name);
+    let mut figures = Vec::new();
+    let mut compare = |what: &str, [ours, undo]: [&Work; 2], [bare, undo_bare]: [&Work; 2]| {
+        let kernel = growth(bare, undo_bare)?;
+        let kernel = kernel.wall(&format!("{what}, growth of the bare ioctl"), f64::INFINITY)?;
+        let limit = (kernel.value.median.max(1.0) * GROWTH * 100.0).round() / 100.0;
+        figures.push(growth(ours, undo)?.wall(&format!("{what}, growth"), limit)?);
+        figures.push(kernel);
+        anyhow::Ok(())
+    };
+    compare("prepare", [prepare, remove], [snapshot, destroy])?;
+    for ground in &sides {
+        each(ground, prepare)?;
+        each(ground, snapshot)?;
+    }
+    compare("remove", [remove, prepare], [destroy, snapshot])?;
+    let list: &Work = &|Ground { subject, .. }, _| {
         let listed = subject.wait(subject.driver().list())?;
         anyhow::ensure!(!listed.is_empty(), "nothing is listed");
         Ok(())
-    })?;
-    let figures = vec![
-        lives.wall("prepare and remove, growth", limit)?,
-        // A list is as long as what it lists.
-        lists.wall("list, growth", f64::from(MANY / FEW))?,
-        bare,
-    ];
+    };
+    // A list is as long as what it lists.
+    let lists = growth(list, &|_, _| Ok(()))?;
+    figures.push(lists.wall("list, growth", GROWTH * f64::from(MANY / FEW))?);
     for Ground { subject, .. } in &sides {
         subject.close()?;
     }

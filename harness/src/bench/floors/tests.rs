@@ -19,6 +19,7 @@ fn names_are_unique_and_every_goal_has_one() {
         "diff-walked",
         "walk",
         "btrfs-lifecycle-durable",
+        "btrfs-diff-walked",
         "btrfs-held-10000",
     ] {
         assert!(names.iter().any(|name| name == wanted), "{wanted}");

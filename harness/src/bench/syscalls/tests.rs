@@ -26,11 +26,30 @@ fn count_three_fsyncs(counter: &mut dyn SyscallCounter, scratch: &std::path::Pat
     assert_eq!(counter.counts().unwrap().sync_total(), 0);
 }
 
-/// One after the other in one test: both follow every thread of this process.
+/// Set in the process that counts.
+const ALONE: &str = "STRATA_TEST_ALONE";
+
+/// In a process of its own, since both follow every thread of theirs, also those of other tests;
+/// and one after the other in one test.
 #[test]
 fn counters_see_threads_started_after_them() {
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: needs root");
+        return;
+    }
+    if std::env::var_os(ALONE).is_none() {
+        let own = "bench::syscalls::tests::counters_see_threads_started_after_them";
+        let alone = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", own, "--nocapture"])
+            .env(ALONE, "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&alone.stderr).into_owned();
+        let reasons = said.lines().filter(|line| line.starts_with("skipped: "));
+        reasons.for_each(|reason| eprintln!("{reason}"));
+        assert!(alone.status.success(), "{said}");
+        let run = String::from_utf8_lossy(&alone.stdout).contains("1 passed");
+        assert!(run, "the process ran no test");
         return;
     }
     let scratch = tempfile::tempdir().unwrap();

@@ -5,7 +5,7 @@ use super::alternate::{Side, alternate, alternate_on};
 use super::lifecycle::chain;
 use super::stage::Stage;
 use crate::bench::bed::Bed;
-use crate::bench::subject::{DriverSubject, Subject};
+use crate::bench::subject::{DriverSubject, Live, Subject};
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -28,6 +28,8 @@ struct Ground {
     subject: DriverSubject,
     base: String,
     raw: Raw,
+    /// Of the base, from which both sides copy.
+    view: Live,
 }
 
 /// A read-only subvolume of one file, and a directory for snapshots of it.
@@ -131,8 +133,18 @@ pub(super) fn measure_held(stage: &Stage<'_>) -> Result<Vec<Figure>> {
         for number in 0..held {
             subject.prepare(&format!("held-{number}"), Some(&base))?;
         }
-        let raw = Raw::new(bed, class)?;
-        sides.push(Ground { subject, base, raw });
+        // The bare ioctl copies from the same layer: what a snapshot costs depends on how many
+        // there are of its source.
+        subject.view("view", &base)?;
+        let view = subject.mount_at("view", u32::from(held == FEW))?;
+        let mut raw = Raw::new(bed, class)?;
+        raw.layer = fs_err::File::open(view.path())?.into_parts().0;
+        sides.push(Ground {
+            subject,
+            base,
+            raw,
+            view,
+        });
     }
     let [many, few] = sides.as_slice() else {
         anyhow::bail!("two sides are made");
@@ -182,7 +194,12 @@ pub(super) fn measure_held(stage: &Stage<'_>) -> Result<Vec<Figure>> {
     // A list is as long as what it lists.
     let lists = growth(list, &|_, _| Ok(()))?;
     figures.push(lists.wall("list, growth", GROWTH * f64::from(MANY / FEW))?);
-    for Ground { subject, .. } in &sides {
+    for Ground {
+        subject, raw, view, ..
+    } in sides
+    {
+        drop(raw);
+        view.unmount()?;
         subject.close()?;
     }
     Ok(figures)

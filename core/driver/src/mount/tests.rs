@@ -157,23 +157,28 @@ fn detached_mounts_are_seen_through_their_descriptor_only() {
     if !is_root() {
         return;
     }
-    for interface in BOTH {
-        let base = directory();
-        let plan = overlay(base.path(), &["l".to_owned()], Some("u"));
-        let before = super::table().unwrap().lines().count();
-        let detached = build::detached(&plan, interface).unwrap();
-        assert_eq!(super::table().unwrap().lines().count(), before);
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(detached.root(), "new", flags, Mode::from_raw_mode(0o644));
-        rustix::io::write(file.unwrap(), b"y").unwrap();
-        let names: Vec<_> = rustix::fs::Dir::read_from(detached.root())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().to_owned())
-            .collect();
-        assert_eq!(names.len(), 4, "{interface:?}: {names:?}");
-        drop(detached);
-        assert!(base.path().join("u/new").exists(), "{interface:?}");
-    }
+    // Other tests mount and unmount meanwhile.
+    strata_sys::namespace::run_in_private_namespace(|| {
+        for interface in BOTH {
+            let base = directory();
+            let plan = overlay(base.path(), &["l".to_owned()], Some("u"));
+            let before = super::table().unwrap().lines().count();
+            let detached = build::detached(&plan, interface).unwrap();
+            assert_eq!(super::table().unwrap().lines().count(), before);
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
+            let file =
+                rustix::fs::openat(detached.root(), "new", flags, Mode::from_raw_mode(0o644));
+            rustix::io::write(file.unwrap(), b"y").unwrap();
+            let names: Vec<_> = rustix::fs::Dir::read_from(detached.root())
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().to_owned())
+                .collect();
+            assert_eq!(names.len(), 4, "{interface:?}: {names:?}");
+            drop(detached);
+            assert!(base.path().join("u/new").exists(), "{interface:?}");
+        }
+    })
+    .unwrap();
 }
 
 #[test]

@@ -21,7 +21,7 @@ pub(crate) enum Smoke {
 
 impl Smoke {
     pub(crate) fn run(self, sh: &Shell) -> anyhow::Result<()> {
-        setup::ensure(sh, &[Purpose::Fixtures])?;
+        setup::ensure(sh, &[Purpose::Fixtures, Purpose::BtrfsDriver])?;
         match self.code(sh)? {
             0 => Ok(()),
             code => Err(Stop::Code(code).into()),

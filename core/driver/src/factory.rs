@@ -106,10 +106,9 @@ pub trait DriverFactory: std::fmt::Debug + Send + Sync {
     /// Whether it runs on `host` with its root at or below `root`, found out by doing; leaves
     /// nothing behind. `root` need not exist; its nearest existing ancestor decides.
     fn probe(&self, host: &Host, root: &Path) -> Availability;
-    /// Room that a root takes of a file system of type `file_system` before its first snapshot,
+    /// Room that a root takes of a file system of this type before its first snapshot,
     /// about.
-    fn room_of_root(&self, file_system: &str) -> Bytes {
-        let _ = file_system;
+    fn room_of_root(&self, _file_system: &str) -> Bytes {
         Bytes(0)
     }
     /// Opens the driver, recovering what a crash left. Blocking.

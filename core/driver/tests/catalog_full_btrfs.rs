@@ -15,6 +15,7 @@ use std::path::Path;
 use std::process::Command;
 use strata_driver::backing::{BackingSpec, LoopFileSystem};
 use strata_driver::catalog::{Catalog, CatalogOptions, NewSnapshot};
+use strata_driver::process::Tool;
 use strata_driver::{
     Bytes, DriverName, Durability, ErrorKind, Host, Labels, SnapshotKind, SnapshotName,
 };
@@ -118,6 +119,10 @@ fn btrfs(directory: &Path) -> Option<LoopFileSystem> {
     }
     if !Host::probe().has_file_system("btrfs") {
         eprintln!("skipped: the kernel has no btrfs");
+        return None;
+    }
+    if let Err(error) = Tool::find("mkfs.btrfs", "install `btrfs-progs`") {
+        eprintln!("skipped: {}", error.chain());
         return None;
     }
     let spec = BackingSpec::new(directory.join("image"), "btrfs", directory.join("mnt"))

@@ -7,7 +7,7 @@ use strata_driver::catalog::SnapshotId;
 use strata_driver::diff::{
     CompareOptions, Comparison, Mark, Marks, Outcome, Upper, UpperEntry, compare,
 };
-use strata_driver::{Error, ErrorKind, Result, SnapshotKind, SnapshotName};
+use strata_driver::{Error, ErrorKind, Result, SnapshotName};
 
 /// Reads overlay's marks: whiteouts in both forms, opaque directories, and what only a merged
 /// view can tell (overlayfs.rst, "whiteouts and opaque directories", "Metadata only copy up").
@@ -51,9 +51,10 @@ pub(crate) fn difference(
     lower: Option<&SnapshotName>,
     upper: &SnapshotName,
 ) -> Result<Comparison> {
-    let upper_chain = layers(mechanism, upper)?;
+    let layers = |name| mechanism.catalog.layers(&mechanism.catalog.get(name)?);
+    let upper_chain = layers(upper)?;
     let lower_chain = match lower {
-        Some(lower) => layers(mechanism, lower)?,
+        Some(lower) => layers(lower)?,
         None => Vec::new(),
     };
     let options = CompareOptions::default();
@@ -89,16 +90,6 @@ pub(crate) fn difference(
         Outcome::NeedsWholeTrees => Err(Error::new(ErrorKind::Other, "diff")
             .because("whole trees were compared and still more was asked for")),
     }
-}
-
-/// The layers that show together what `name` shows, top first; a view has none of its own.
-fn layers(mechanism: &Mechanism, name: &SnapshotName) -> Result<Vec<SnapshotId>> {
-    let row = mechanism.catalog.get(name)?;
-    let mut chain = mechanism.catalog.parents(&row)?;
-    if row.kind != SnapshotKind::View {
-        chain.insert(0, row.id);
-    }
-    Ok(chain)
 }
 
 /// The one layer by which `upper` differs from `lower`, and whether `lower` is all the rest.

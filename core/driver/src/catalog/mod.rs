@@ -300,6 +300,15 @@ impl Catalog {
         }
     }
 
+    /// The snapshots whose changes make up what `row` shows, top first; a view has none of its own.
+    pub fn layers(&self, row: &Row) -> Result<Vec<SnapshotId>> {
+        let mut layers = self.parents(row)?;
+        if row.kind != SnapshotKind::View {
+            layers.insert(0, row.id);
+        }
+        Ok(layers)
+    }
+
     /// The snapshot of that name, or [`ErrorKind::NotFound`].
     pub fn get(&self, name: &SnapshotName) -> Result<Row> {
         self.database

@@ -10,7 +10,7 @@ pub use native::changed_names;
 use crate::mechanism::{Mechanism, Moment, open_directory, refuse_nested};
 use std::io::Write;
 use std::os::fd::AsFd as _;
-use strata_driver::catalog::{Row, SnapshotId};
+use strata_driver::catalog::Row;
 use strata_driver::diff::{CompareOptions, Comparison, Outcome, Upper, compare};
 use strata_driver::{Change, DiffOptions, Error, ErrorKind, Result, SnapshotKind, SnapshotName};
 
@@ -92,17 +92,8 @@ pub(crate) fn difference(
 
 /// Whether the tree of `upper` began as that of `lower`, a committed layer or a view of one.
 fn descends(mechanism: &Mechanism, upper: &Row, lower: &Row) -> Result<bool> {
-    let chain = layers(mechanism, upper)?;
-    let below = layers(mechanism, lower)?;
+    let chain = mechanism.catalog.layers(upper)?;
+    let below = mechanism.catalog.layers(lower)?;
     let mut ancestors = chain.iter().skip(1);
     Ok(lower.kind != SnapshotKind::Active && ancestors.any(|id| below.first() == Some(id)))
-}
-
-/// The snapshots whose changes make up what `row` shows, top first; a view has none of its own.
-fn layers(mechanism: &Mechanism, row: &Row) -> Result<Vec<SnapshotId>> {
-    let mut chain = mechanism.catalog.parents(row)?;
-    if row.kind != SnapshotKind::View {
-        chain.insert(0, row.id);
-    }
-    Ok(chain)
 }

@@ -17,6 +17,7 @@ pub mod fixture;
 pub mod interrupt;
 pub mod leaks;
 pub mod live;
+pub mod model;
 pub mod oracle;
 pub mod prelude;
 pub mod report;

@@ -13,8 +13,10 @@ pub type Names = BTreeMap<Vec<u8>, InodeId>;
 /// A modification time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mtime {
-    /// Nanoseconds since 1970.
+    /// Nanoseconds since 1970, as somebody chose.
     At(i128),
+    /// Nanoseconds since 1970, as it was found after it was set to now.
+    Learned(i128),
     /// When the last operation ran; to be learned.
     Now,
     /// Either; to be learned: file systems differ.

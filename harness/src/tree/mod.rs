@@ -191,6 +191,11 @@ impl Tree {
         read::read(directory, Contents::Kept)
     }
 
+    /// The tree of these nodes, which was not read but computed.
+    pub fn from_nodes(nodes: BTreeMap<TreePath, Node>) -> Self {
+        Self { nodes }
+    }
+
     /// All paths in order, the root first.
     pub fn nodes(&self) -> &BTreeMap<TreePath, Node> {
         &self.nodes

@@ -1,0 +1,210 @@
+//! Layers committed, and the active snapshot that goes on from one of them.
+
+use super::Model;
+use super::files::Files;
+use super::inode::{InodeId, Mtime};
+use super::layer::{self, Layer};
+use super::operation::{FileOperation, LayerNumber, LayerOperation};
+use crate::tree::Tree;
+use anyhow::Result;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use strata_driver::ErrorKind;
+
+/// A committed layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The layer below.
+    pub parent: Option<LayerNumber>,
+    /// The tree that it shows, the layers below included.
+    pub tree: Arc<Tree>,
+    /// What it adds to them.
+    pub layer: Arc<Layer>,
+    /// Whether it was removed.
+    pub is_removed: bool,
+    files: Arc<Files>,
+}
+
+impl Model {
+    /// Does an operation on layers. Whoever performs it does so too, and settles times before a
+    /// commit.
+    pub fn change(&mut self, operation: &LayerOperation) -> Result<(), ErrorKind> {
+        self.held.clear();
+        match operation {
+            LayerOperation::Commit => {
+                let tree = Arc::new(self.files.tree());
+                let below = self.base.map(|base| Arc::clone(&self.layers[base].tree));
+                let below = below.unwrap_or_else(|| Arc::new(Files::empty().tree()));
+                self.layers.push(Committed {
+                    parent: self.base,
+                    layer: Arc::new(layer::between(&below, &tree)),
+                    tree,
+                    is_removed: false,
+                    files: Arc::new(self.files.clone()),
+                });
+                self.start_on(Some(self.layers.len() - 1));
+            }
+            LayerOperation::Remount | LayerOperation::Reopen | LayerOperation::Check => {}
+            LayerOperation::View(number) => self.known(*number)?,
+            LayerOperation::Fork(base) => {
+                if let Some(base) = base {
+                    self.known(*base)?;
+                }
+                self.start_on(*base);
+            }
+            LayerOperation::Apply(number) => {
+                self.known(*number)?;
+                self.start_applied(*number);
+            }
+            LayerOperation::Remove(number) => {
+                self.known(*number)?;
+                let mut children = self.layers.iter().filter(|layer| !layer.is_removed);
+                let has_children = children.any(|layer| layer.parent == Some(*number));
+                if has_children || self.base == Some(*number) {
+                    return Err(ErrorKind::InUse);
+                }
+                self.layers[*number].is_removed = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn known(&self, number: LayerNumber) -> Result<(), ErrorKind> {
+        match self.layers.get(number) {
+            Some(layer) if !layer.is_removed => Ok(()),
+            _ => Err(ErrorKind::NotFound),
+        }
+    }
+
+    fn start_on(&mut self, base: Option<LayerNumber>) {
+        self.base = base;
+        self.files = match base {
+            Some(base) => self.layers[base].files.from_below(self.bent.splits()),
+            None => Files::empty(),
+        };
+    }
+
+    /// What `apply` writes is of this snapshot, the rest from below.
+    fn start_applied(&mut self, number: LayerNumber) {
+        let applied = Arc::clone(&self.layers[number].files);
+        let layer = Arc::clone(&self.layers[number].layer);
+        self.base = self.layers[number].parent;
+        let below = self.base.map(|base| Arc::clone(&self.layers[base].files));
+        self.files = applied.from_below(false);
+        let mut touched: BTreeSet<InodeId> = BTreeSet::new();
+        for (path, id) in self.files.paths() {
+            let was_directory = below.as_ref().is_some_and(|below| {
+                let found = below.at(&path);
+                found.is_ok_and(|id| below.inode(id).is_directory())
+            });
+            let is_directory = self.files.inode(id).is_directory();
+            let is_below = if is_directory {
+                was_directory || path.is_root()
+            } else {
+                !layer.contains_key(&path)
+            };
+            if !is_below {
+                touched.insert(id);
+            }
+        }
+        for (id, inode) in self.files.inodes_mut() {
+            if touched.contains(&id) {
+                inode.below = false;
+                inode.names_below = 0;
+            }
+        }
+        if self.bent.splits() {
+            self.files.part();
+        }
+    }
+
+    /// The operations that set every time which nobody has chosen to one that is the same on every
+    /// driver.
+    pub fn settle(&mut self) -> Vec<FileOperation> {
+        const FIRST: i64 = 1_600_000_000;
+        let mut known = BTreeSet::new();
+        let mut operations = Vec::new();
+        for (path, id) in self.files.paths() {
+            let chosen = matches!(self.files.inode(id).mtime, Mtime::At(_));
+            if !chosen && known.insert(id) {
+                self.settled += 1;
+                let mtime = (FIRST + i64::from(self.settled)) * 1_000_000_000 + 123_456_789;
+                operations.push(FileOperation::Utimens { path, mtime });
+            }
+        }
+        operations
+    }
+
+    /// The stack under the active snapshot, base first.
+    pub fn stack(&self) -> Vec<LayerNumber> {
+        let mut stack = Vec::new();
+        let mut next = self.base;
+        while let Some(number) = next {
+            stack.push(number);
+            next = self.layers[number].parent;
+        }
+        stack.reverse();
+        stack
+    }
+
+    /// The model's own law: the stack of a layer, merged, is its tree.
+    pub fn check_stack(&self, top: LayerNumber) -> Result<()> {
+        let mut stack = Vec::new();
+        let mut next = Some(top);
+        while let Some(number) = next {
+            stack.push(Arc::clone(&self.layers[number].layer));
+            next = self.layers[number].parent;
+        }
+        let empty = layer::between(&Tree::default(), &Files::empty().tree());
+        let layers = std::iter::once(&empty).chain(stack.iter().rev().map(Arc::as_ref));
+        let merged = layer::merge(layers);
+        merged.expect_equal(
+            &self.layers[top].tree,
+            "the model's layers merged are not its tree",
+        )
+    }
+}
+
+impl Files {
+    /// The same tree as it looks to a snapshot on top of it.
+    fn from_below(&self, splits: bool) -> Self {
+        let mut files = self.clone();
+        let mut counts: BTreeMap<InodeId, u32> = BTreeMap::new();
+        for (_, id) in files.paths() {
+            *counts.entry(id).or_default() += 1;
+        }
+        files.keep(|id| counts.contains_key(&id));
+        for (id, inode) in files.inodes_mut() {
+            inode.below = true;
+            inode.names_below = counts[&id];
+            inode.shown_as = None;
+        }
+        if splits {
+            files.part();
+        }
+        files
+    }
+
+    /// Makes an inode of its own for each name of one that is below and has several.
+    fn part(&mut self) {
+        let mut known = BTreeSet::new();
+        for (path, id) in self.paths() {
+            let inode = self.inode(id);
+            if inode.is_directory() || !inode.below || inode.names_below < 2 {
+                continue;
+            }
+            let mut twin = inode.clone();
+            twin.shown_as = Some(id);
+            if known.insert(id) {
+                *self.inode_mut(id) = twin;
+            } else {
+                let place = self.place(&path).expect("the path is there");
+                let directory = place.directory.expect("it is not the root");
+                let twin = self.add(twin);
+                let mtime = self.inode(directory).mtime;
+                self.link(&place, twin);
+                self.inode_mut(directory).mtime = mtime;
+            }
+        }
+    }
+}

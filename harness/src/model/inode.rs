@@ -23,6 +23,13 @@ pub enum Mtime {
     NowOr(i128),
 }
 
+impl Mtime {
+    /// Whether it may still be `time`, without having been set to now.
+    pub fn is_or(self, time: i128) -> bool {
+        self == Self::NowOr(time)
+    }
+}
+
 /// What an inode is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]

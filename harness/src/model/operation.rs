@@ -365,6 +365,44 @@ impl FileOperation {
     }
 }
 
+impl FileOperation {
+    /// The paths that it names.
+    pub fn paths(&self) -> Vec<&TreePath> {
+        match self {
+            Self::Create { path, .. }
+            | Self::Read { path }
+            | Self::Write { path, .. }
+            | Self::Append { path, .. }
+            | Self::Rewrite { path, .. }
+            | Self::Truncate { path, .. }
+            | Self::Allocate { path, .. }
+            | Self::Punch { path, .. }
+            | Self::MapWrite { path, .. }
+            | Self::Mkdir { path, .. }
+            | Self::Rmdir { path }
+            | Self::Unlink { path }
+            | Self::RemoveTree { path }
+            | Self::Symlink { path, .. }
+            | Self::Mknod { path, .. }
+            | Self::Tmpfile { path, .. }
+            | Self::Chmod { path, .. }
+            | Self::Chown { path, .. }
+            | Self::Utimens { path, .. }
+            | Self::SetXattr { path, .. }
+            | Self::RemoveXattr { path, .. }
+            | Self::SetAcl { path, .. }
+            | Self::List { path }
+            | Self::ReadLink { path }
+            | Self::Hold { path, .. } => vec![path],
+            Self::Link { from, to } | Self::Rename { from, to, .. } => vec![from, to],
+            Self::HeldRead { .. }
+            | Self::HeldWrite { .. }
+            | Self::HeldTruncate { .. }
+            | Self::Release { .. } => Vec::new(),
+        }
+    }
+}
+
 impl LayerOperation {
     /// Its kind: the word that its line begins with.
     pub fn kind(&self) -> &'static str {

@@ -1,0 +1,334 @@
+//! Runs a script on a driver and on the model, and holds one against the other at every step.
+
+use super::laws::{self, Law};
+use super::perform::Performer;
+use super::tally::Tally;
+use crate::context::{Context, Setting};
+use crate::interrupt;
+use crate::live::Live;
+use crate::model::operation::{FileOperation, LayerNumber, LayerOperation, Operation};
+use crate::model::quirks::Bent;
+use crate::model::{Model, Outcome, Predicted};
+use anyhow::{Context as _, Result, ensure};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+use strata_driver::{DiffId, ErrorKind, SnapshotName};
+
+/// The clock of file systems ticks less often than the one that is asked; nanoseconds.
+const TICK: i128 = 20_000_000;
+
+/// A line at which a driver and the model part.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The line's place in the script, from 0.
+    pub line: usize,
+    /// What does not hold.
+    pub law: Law,
+    /// What was expected, and what was found.
+    pub text: String,
+}
+
+/// What came of a script.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// What was done and looked at.
+    pub tally: Tally,
+    /// The layers' changesets in the order of commits; none where the format cannot carry one.
+    pub diffs: Vec<Option<DiffId>>,
+    /// Where it failed, if it did.
+    pub failure: Option<Failure>,
+}
+
+/// Runs `script` in a fresh root below `place`, which is made and taken away.
+pub fn run(script: &[Operation], setting: &Setting, bent: &Bent, place: PathBuf) -> Result<Report> {
+    let mut report = Report::default();
+    let context = Context::new(setting, place.clone()).context("open the driver")?;
+    let mut trial = Trial::start(context, Model::new(bent.clone()))?;
+    for (line, operation) in script.iter().enumerate() {
+        interrupt::check()?;
+        let done = trial.step(operation);
+        trial.tally.operation(operation.kind());
+        if let Err(broken) = done {
+            report.failure = Some(Failure {
+                line,
+                law: broken.law,
+                text: format!("{:#}", broken.error),
+            });
+            break;
+        }
+    }
+    report.tally = std::mem::take(&mut trial.tally);
+    report.diffs = std::mem::take(&mut trial.diffs);
+    let closed = trial.close();
+    let removed = crate::runner::remove_place(&place);
+    if report.failure.is_none() {
+        closed.context("close the driver")?;
+        removed?;
+    }
+    Ok(report)
+}
+
+/// A law that does not hold.
+#[derive(Debug)]
+pub(super) struct Broken {
+    pub law: Law,
+    pub error: anyhow::Error,
+}
+
+/// Says under which law something is demanded.
+pub(super) trait Under<T> {
+    fn under(self, law: Law) -> Result<T, Broken>;
+}
+
+impl<T, E: Into<anyhow::Error>> Under<T> for Result<T, E> {
+    fn under(self, law: Law) -> Result<T, Broken> {
+        self.map_err(|error| Broken {
+            law,
+            error: error.into(),
+        })
+    }
+}
+
+/// A driver and the model, side by side.
+#[derive(Debug)]
+pub(super) struct Trial {
+    pub context: Context,
+    pub model: Model,
+    pub key: SnapshotName,
+        pub tally: Tally,
+    /// Inode numbers as they were first seen in this snapshot.
+    pub inodes: BTreeMap<u32, u64>,
+    /// Digests of directories that hold lower layers.
+    pub lower: BTreeMap<PathBuf, [u8; 32]>,
+    diffs: Vec<Option<DiffId>>,
+    mounted: Option<(Performer, Live)>,
+}
+
+impl Trial {
+    fn start(mut context: Context, model: Model) -> Result<Self> {
+        let key = context.active(None)?;
+        let mut trial = Self {
+            context,
+            model,
+            key,
+            tally: Tally::default(),
+            inodes: BTreeMap::new(),
+            lower: BTreeMap::new(),
+            diffs: Vec::new(),
+            mounted: None,
+        };
+        trial.mount()?;
+        Ok(trial)
+    }
+
+    fn close(mut self) -> Result<()> {
+        self.unmount()?;
+        self.context.shut()
+    }
+
+    fn mount(&mut self) -> Result<()> {
+        let key = self.key.clone();
+        let live = self.context.mount(&key)?;
+        let performer = Performer::new(live.path())?;
+        self.mounted = Some((performer, live));
+        Ok(())
+    }
+
+    fn unmount(&mut self) -> Result<()> {
+        if let Some((performer, live)) = self.mounted.take() {
+            drop(performer);
+            live.unmount()?;
+        }
+        Ok(())
+    }
+
+    /// What performs on the mounted snapshot.
+    pub fn performer(&mut self) -> &mut Performer {
+        let mounted = self.mounted.as_mut();
+        &mut mounted.expect("mounted between operations").0
+    }
+
+    /// Where the snapshot is mounted.
+    pub fn live(&self) -> &Live {
+        &self.mounted.as_ref().expect("mounted between operations").1
+    }
+
+    fn step(&mut self, operation: &Operation) -> Result<(), Broken> {
+        match operation {
+            Operation::File(operation) => self.file_step(operation),
+            Operation::Layer(operation) => {
+                self.performer().release_all();
+                self.layer_step(operation)
+            }
+        }
+    }
+
+    fn file_step(&mut self, operation: &FileOperation) -> Result<(), Broken> {
+        let predicted = match self.model.perform(operation) {
+            Predicted::Outcome(outcome) => outcome,
+            Predicted::LeftOut(quirk) => {
+                self.tally.left_out(quirk);
+                return Ok(());
+            }
+        };
+        let before = now();
+        let found = self.performer().perform(operation);
+        let after = now();
+        if found != predicted {
+            let text = format!("expected {}, got {}", shown(&predicted), shown(&found));
+            return Err(anyhow::anyhow!(text)).under(Law::Answer);
+        }
+        self.tally.held(Law::Answer);
+        self.learn(before - TICK, after).under(Law::Look)?;
+        laws::look(self, operation).under(Law::Look)?;
+        self.tally.held(Law::Look);
+        Ok(())
+    }
+
+    /// Reads the times that were set to now, demands that they were, and tells the model.
+    fn learn(&mut self, earliest: i128, latest: i128) -> Result<()> {
+        for (path, id) in self.model.files().unlearned() {
+            let node = self.performer().look(&path)?;
+            let node = node.with_context(|| format!("`{path}` is missing"))?;
+            let within = (earliest..=latest).contains(&node.mtime);
+            let kept = self.model.files().inode(id).mtime.is_or(node.mtime);
+            ensure!(
+                within || kept,
+                "the time of `{path}` is {}, which is not within the operation ({earliest} to {latest})",
+                node.mtime
+            );
+            self.model.learn(id, node.mtime);
+        }
+        Ok(())
+    }
+
+    fn layer_step(&mut self, operation: &LayerOperation) -> Result<(), Broken> {
+        if *operation == LayerOperation::Commit {
+            return self.commit();
+        }
+        if matches!(operation, LayerOperation::Remount | LayerOperation::Reopen) {
+            laws::all(self)?;
+            self.unmount().under(Law::Kept)?;
+        }
+        if !self.change(operation)? {
+            return Ok(());
+        }
+        match operation {
+            LayerOperation::Check => laws::all(self),
+            LayerOperation::Remount | LayerOperation::Reopen => {
+                if *operation == LayerOperation::Reopen {
+                    self.context.reopen().under(Law::Kept)?;
+                }
+                self.mount().under(Law::Kept)?;
+                laws::kept(self)
+            }
+            LayerOperation::View(number) => laws::view(self, *number),
+            LayerOperation::Fork(base) => self.go_on_from(*base),
+            LayerOperation::Apply(number) => self.go_on_from_applied(*number),
+            LayerOperation::Remove(_) | LayerOperation::Commit => Ok(()),
+        }
+    }
+
+    /// Asks the model, and demands the same refusal of the driver; says whether there was none.
+    fn change(&mut self, operation: &LayerOperation) -> Result<bool, Broken> {
+        let predicted = self.model.change(operation);
+        if predicted == Err(ErrorKind::Unsupported) {
+            self.tally.not_carried += 1;
+            return Ok(false);
+        }
+        let number = match operation {
+            LayerOperation::View(number)
+            | LayerOperation::Remove(number)
+            | LayerOperation::Apply(number)
+            | LayerOperation::Fork(Some(number)) => *number,
+            _ => return Ok(true),
+        };
+        let name = layer_name(number);
+        let found = match operation {
+            LayerOperation::Remove(_) => self.context.remove(&name),
+            _ if predicted.is_ok() => return Ok(true),
+            LayerOperation::View(_) => {
+                let key = self.context.fresh_name("view");
+                self.context.view(&key, Some(&name))
+            }
+            _ => {
+                let key = self.context.fresh_name("fork");
+                self.context.prepare(&key, Some(&name))
+            }
+        };
+        let found = found.map_err(|error| error.kind());
+        if found != predicted {
+            let text = format!("`{name}`: expected {predicted:?}, got {found:?}");
+            return Err(anyhow::anyhow!(text)).under(Law::Answer);
+        }
+        self.tally.held(Law::Answer);
+        Ok(predicted.is_ok())
+    }
+
+    fn commit(&mut self) -> Result<(), Broken> {
+        for operation in self.model.settle() {
+            self.file_step(&operation)?;
+        }
+        laws::all(self)?;
+        self.unmount().under(Law::Kept)?;
+        let number = self.model.layers().len();
+        let name = layer_name(number);
+        self.context.commit(&self.key, &name).under(Law::Kept)?;
+        let changed = self.model.change(&LayerOperation::Commit);
+        changed.expect("a commit is never refused");
+        self.model.check_stack(number).under(Law::Model)?;
+        self.tally.held(Law::Model);
+        let diff = laws::diff(self, number)?;
+        self.diffs.push(diff);
+        self.start_upon(Some(number)).under(Law::Kept)?;
+        laws::kept(self)
+    }
+
+    /// Drops the active snapshot for one upon `base`.
+    fn go_on_from(&mut self, base: Option<LayerNumber>) -> Result<(), Broken> {
+        self.unmount().under(Law::Kept)?;
+        self.context.remove(&self.key).under(Law::Kept)?;
+        self.start_upon(base).under(Law::Kept)?;
+        laws::kept(self)
+    }
+
+    fn start_upon(&mut self, base: Option<LayerNumber>) -> Result<()> {
+        let base = base.map(layer_name);
+        self.key = self.context.active(base.as_ref())?;
+        self.inodes.clear();
+        self.mount()
+    }
+
+    /// Drops the active snapshot for one in which the changeset of a layer was applied.
+    fn go_on_from_applied(&mut self, number: LayerNumber) -> Result<(), Broken> {
+        self.unmount().under(Law::Kept)?;
+        self.context.remove(&self.key).under(Law::Kept)?;
+        let parent = self.model.layers()[number].parent.map(layer_name);
+        let diff = self.context.diff(parent.as_ref(), &layer_name(number));
+        let diff = diff.under(Law::Diff)?;
+        self.key = self.context.active(parent.as_ref()).under(Law::Kept)?;
+        self.context.apply(&self.key, &diff).under(Law::Diff)?;
+        self.inodes.clear();
+        self.mount().under(Law::Kept)?;
+        laws::kept(self)
+    }
+}
+
+/// The name of a layer in the driver.
+pub(super) fn layer_name(number: LayerNumber) -> SnapshotName {
+    crate::context::name(&format!("number-{number}"))
+}
+
+/// Nanoseconds since 1970.
+fn now() -> i128 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_nanos() as i128)
+}
+
+fn shown(outcome: &Outcome) -> String {
+    match outcome {
+        Ok(answer) => format!("{answer:?}"),
+        Err(errno) => format!("{errno:?} ({errno})"),
+    }
+}

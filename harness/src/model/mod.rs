@@ -3,3 +3,4 @@
 pub mod content;
 pub mod inode;
 pub mod operation;
+pub mod text;

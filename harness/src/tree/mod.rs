@@ -5,6 +5,8 @@
 
 mod read;
 
+pub(crate) use read::read_node;
+
 use anyhow::{Context as _, Result, bail};
 use read::Contents;
 use sha2::{Digest as _, Sha256};

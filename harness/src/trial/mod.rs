@@ -1,0 +1,3 @@
+//! Scripts on real file systems, held against the model.
+
+pub mod perform;

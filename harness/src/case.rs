@@ -34,6 +34,8 @@ pub enum Group {
     Input,
     /// Workloads of the user's own.
     Workload,
+    /// Laws held by random scripts; see [`crate::trial`].
+    Law,
 }
 
 impl fmt::Display for Group {

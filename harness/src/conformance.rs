@@ -483,7 +483,7 @@ fn show(driver: &str, backing: &str, outcome: &Outcome, progress: Progress) {
     }
 }
 
-fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     // A reader that went away has seen what it wanted.
     drop(std::io::stdout().lock().write_all(text.as_bytes()));
 }

@@ -26,6 +26,7 @@ pub mod script;
 pub mod seed;
 pub mod tar;
 pub mod tree;
+pub mod trial;
 pub mod workload;
 
 mod context;

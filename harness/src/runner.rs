@@ -94,7 +94,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 }
 
 /// A mount below the place would let the removal reach through it, so it stops there.
-fn remove_place(place: &Path) -> Result<()> {
+pub(crate) fn remove_place(place: &Path) -> Result<()> {
     let mounts = crate::fixture::mounts_below(place)?;
     if !mounts.is_empty() {
         for target in mounts.iter().rev() {

@@ -109,6 +109,15 @@ pub(crate) struct VerifyFlags {
     /// the layers
     #[arg(long)]
     pub(crate) cross: bool,
+    /// Run random scripts against the model instead, for so long on each driver
+    #[arg(long, value_name = "N", conflicts_with = "cases")]
+    pub(crate) seconds: Option<u64>,
+    /// Run so many random scripts against the model instead, on each driver
+    #[arg(long, value_name = "N")]
+    pub(crate) cases: Option<u64>,
+    /// Run this script against the model instead; may be given more than once
+    #[arg(long, value_name = "FILE")]
+    pub(crate) replay: Vec<PathBuf>,
     /// Run in a user namespace with subordinate ids
     #[arg(long)]
     pub(crate) rootless: bool,

@@ -4,6 +4,7 @@ use crate::config::Settings;
 use crate::flags::VerifyFlags;
 use anyhow::{Context as _, bail};
 use rustix::fs::{CWD, Gid, Mode, Uid};
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Child, ExitCode, ExitStatus};
@@ -14,7 +15,9 @@ use strata_harness::case::Check;
 use strata_harness::conformance::{self, Options, Place, Progress};
 use strata_harness::fixture::{FileSystemKind, Fixture};
 use strata_harness::interrupt;
+use strata_harness::model::text::parse_script;
 use strata_harness::seed::Seed;
+use strata_harness::trial::{Extent, session};
 use strata_sys::namespace::{IdMap, IdMaps, is_chrooted, spawn_in_user_namespace};
 
 /// Ids that a user namespace gets when root makes it: a range of the usual size, away from
@@ -51,13 +54,13 @@ pub(crate) fn run(
     if flags.cross {
         return cross(flags, &factories);
     }
+    if flags.cases.is_some() || flags.seconds.is_some() || !flags.replay.is_empty() {
+        return trial(flags, settings, &factories);
+    }
     let mut options = Options::new();
     options.require.clone_from(&flags.require);
     options.filter.clone_from(&flags.filter);
-    options.place = match &flags.directory {
-        Some(directory) => Place::Directory(directory.clone()),
-        None => Place::FileSystem(flags.file_system.parse::<FileSystemKind>()?),
-    };
+    options.place = place(flags)?;
     if let Some(seed) = flags.seed {
         options.seed = Seed(seed);
     }
@@ -70,12 +73,7 @@ pub(crate) fn run(
     };
     options.child = Some(std::env::current_exe()?);
     options.workloads.clone_from(&settings.file.workloads);
-    if let Some(driver) = &settings.driver {
-        let given = settings.options.get(&driver.value).into_iter().flatten();
-        options.settings = given
-            .map(|(key, setting)| (key.clone(), setting.value.clone()))
-            .collect();
-    }
+    options.settings = given(settings);
     if let Some(filter) = &options.filter
         && !Check::all(&options.workloads).any(|check| check.name().contains(filter.as_str()))
     {
@@ -83,6 +81,54 @@ pub(crate) fn run(
     }
     let summary = conformance::run(&factories, &options)?;
     Ok(summary.exit_code())
+}
+
+fn place(flags: &VerifyFlags) -> anyhow::Result<Place> {
+    Ok(match &flags.directory {
+        Some(directory) => Place::Directory(directory.clone()),
+        None => Place::FileSystem(flags.file_system.parse::<FileSystemKind>()?),
+    })
+}
+
+/// The options of the driver that is named.
+fn given(settings: &Settings) -> BTreeMap<String, String> {
+    let named = settings.driver.iter();
+    named
+        .filter_map(|driver| settings.options.get(&driver.value))
+        .flatten()
+        .map(|(key, setting)| (key.clone(), setting.value.clone()))
+        .collect()
+}
+
+/// Random scripts, and those of files, against the model.
+fn trial(
+    flags: &VerifyFlags,
+    settings: &Settings,
+    factories: &[Arc<dyn DriverFactory>],
+) -> anyhow::Result<ExitCode> {
+    let mut options = session::Options::new(place(flags)?);
+    options.extent = match (flags.cases, flags.seconds) {
+        (Some(cases), _) => Some(Extent::Cases(cases)),
+        (None, Some(seconds)) => Some(Extent::Time(Duration::from_secs(seconds))),
+        (None, None) => None,
+    };
+    for path in &flags.replay {
+        let text = fs_err::read_to_string(path)?;
+        let script = parse_script(&text).with_context(|| format!("`{}`", path.display()))?;
+        options.replays.push((path.display().to_string(), script));
+    }
+    options.require.clone_from(&flags.require);
+    if let Some(seed) = flags.seed {
+        options.seed = Seed(seed);
+    }
+    options.settings = given(settings);
+    options.scripts = Some("strata-verify".into());
+    options.junit.clone_from(&flags.junit);
+    options.json.clone_from(&flags.json);
+    if flags.quiet {
+        options.progress = Progress::Quiet;
+    }
+    Ok(session::run(factories, &options)?.exit_code())
 }
 
 /// One script on every driver and file system: the same layers everywhere.

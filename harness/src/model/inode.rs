@@ -103,6 +103,14 @@ impl Inode {
         }
     }
 
+    /// Bytes that a file system has to store for it.
+    pub fn stored(&self) -> u64 {
+        match &self.body {
+            Body::File(content) => content.stored(),
+            _ => 0,
+        }
+    }
+
     /// Marks it as written: what comes from below is then no longer shown as one with others.
     pub fn touch(&mut self) {
         if !self.is_directory() {

@@ -8,6 +8,7 @@ pub mod inode;
 pub mod layer;
 pub mod operation;
 pub mod quirks;
+pub mod text;
 
 mod attributes;
 mod data;

@@ -1,10 +1,10 @@
 //! Layers committed, and the active snapshot that goes on from one of them.
 
 use super::Model;
-use super::files::Files;
-use super::inode::{InodeId, Mtime};
+use super::files::{Files, Place};
+use super::inode::{Body, InodeId, Mtime};
 use super::layer::{self, Layer};
-use super::operation::{FileOperation, LayerNumber, LayerOperation};
+use super::operation::{FileOperation, LayerNumber, LayerOperation, Special};
 use crate::tree::Tree;
 use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +23,16 @@ pub struct Committed {
     /// Whether it was removed.
     pub is_removed: bool,
     files: Arc<Files>,
+}
+
+impl Committed {
+    /// Whether a changeset can carry every name in it: those of whiteouts mean something else.
+    pub fn is_carried(&self) -> bool {
+        let paths = self.tree.nodes().keys();
+        paths
+            .into_iter()
+            .all(|path| !path.name().starts_with(b".wh."))
+    }
 }
 
 impl Model {
@@ -54,6 +64,11 @@ impl Model {
             }
             LayerOperation::Apply(number) => {
                 self.known(*number)?;
+                let layer = &self.layers[*number];
+                let parent = layer.parent.map(|parent| &self.layers[parent]);
+                if !layer.is_carried() || parent.is_some_and(|parent| !parent.is_carried()) {
+                    return Err(ErrorKind::Unsupported);
+                }
                 self.start_applied(*number);
             }
             LayerOperation::Remove(number) => {
@@ -79,7 +94,7 @@ impl Model {
     fn start_on(&mut self, base: Option<LayerNumber>) {
         self.base = base;
         self.files = match base {
-            Some(base) => self.layers[base].files.from_below(self.bent.splits()),
+            Some(base) => self.layers[base].files.on_top(self.bent.splits()),
             None => Files::empty(),
         };
     }
@@ -90,7 +105,11 @@ impl Model {
         let layer = Arc::clone(&self.layers[number].layer);
         self.base = self.layers[number].parent;
         let below = self.base.map(|base| Arc::clone(&self.layers[base].files));
-        self.files = applied.from_below(false);
+        self.files = applied.on_top(false);
+        self.files.without_sockets();
+        if let Some(below) = &below {
+            self.files.with_sockets_of(below);
+        }
         let mut touched: BTreeSet<InodeId> = BTreeSet::new();
         for (path, id) in self.files.paths() {
             let was_directory = below.as_ref().is_some_and(|below| {
@@ -98,10 +117,11 @@ impl Model {
                 found.is_ok_and(|id| below.inode(id).is_directory())
             });
             let is_directory = self.files.inode(id).is_directory();
+            let is_socket = matches!(self.files.inode(id).body, Body::Special(Special::Socket));
             let is_below = if is_directory {
                 was_directory || path.is_root()
             } else {
-                !layer.contains_key(&path)
+                is_socket || !layer.contains_key(&path)
             };
             if !is_below {
                 touched.insert(id);
@@ -167,7 +187,7 @@ impl Model {
 
 impl Files {
     /// The same tree as it looks to a snapshot on top of it.
-    fn from_below(&self, splits: bool) -> Self {
+    fn on_top(&self, splits: bool) -> Self {
         let mut files = self.clone();
         let mut counts: BTreeMap<InodeId, u32> = BTreeMap::new();
         for (_, id) in files.paths() {
@@ -185,6 +205,43 @@ impl Files {
         files
     }
 
+    /// A changeset carries no sockets.
+    fn without_sockets(&mut self) {
+        for (path, id) in self.paths() {
+            if matches!(self.inode(id).body, Body::Special(Special::Socket)) {
+                let place = self.place(&path).expect("the path is there");
+                self.quietly(&place, Self::unlink);
+            }
+        }
+    }
+
+    /// Nor does it hide those that are below where it has nothing.
+    fn with_sockets_of(&mut self, below: &Self) {
+        let mut known = BTreeMap::new();
+        for (path, id) in below.paths() {
+            let inode = below.inode(id);
+            if !matches!(inode.body, Body::Special(Special::Socket)) {
+                continue;
+            }
+            let Ok(place) = self.place(&path) else {
+                continue;
+            };
+            if place.inode.is_none() {
+                let twin = *known.entry(id).or_insert_with(|| self.add(inode.clone()));
+                self.quietly(&place, |files, place| files.link(place, twin));
+                self.inode_mut(twin).below = true;
+            }
+        }
+    }
+
+    /// Changes a name without changing its directory's time.
+    fn quietly(&mut self, place: &Place, change: impl FnOnce(&mut Self, &Place)) {
+        let directory = place.directory.expect("it is not the root");
+        let mtime = self.inode(directory).mtime;
+        change(self, place);
+        self.inode_mut(directory).mtime = mtime;
+    }
+
     /// Makes an inode of its own for each name of one that is below and has several.
     fn part(&mut self) {
         let mut known = BTreeSet::new();
@@ -199,11 +256,8 @@ impl Files {
                 *self.inode_mut(id) = twin;
             } else {
                 let place = self.place(&path).expect("the path is there");
-                let directory = place.directory.expect("it is not the root");
                 let twin = self.add(twin);
-                let mtime = self.inode(directory).mtime;
-                self.link(&place, twin);
-                self.inode_mut(directory).mtime = mtime;
+                self.quietly(&place, |files, place| files.link(place, twin));
             }
         }
     }

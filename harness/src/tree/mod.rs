@@ -5,6 +5,8 @@
 
 mod read;
 
+pub(crate) use read::read_node;
+
 use anyhow::{Context as _, Result, bail};
 use read::Contents;
 use sha2::{Digest as _, Sha256};
@@ -314,6 +316,18 @@ pub fn report(what: &str, differences: &[String]) -> Result<()> {
 }
 
 impl Node {
+    /// How it differs from what is `expected` at `path`, names of the same object left out.
+    pub fn differences(&self, expected: &Self, path: &TreePath) -> Vec<String> {
+        let facets = [
+            Facet::ModificationTime,
+            Facet::RootModificationTime,
+            Facet::Owner,
+        ];
+        let mut found = Vec::new();
+        self.compare(expected, path, &facets, &mut found);
+        found
+    }
+
     fn compare(&self, other: &Self, path: &TreePath, facets: &[Facet], found: &mut Vec<String>) {
         let wants = |facet| facets.contains(&facet);
         let mut check = |what: &str, same: bool, shown: [String; 2]| {

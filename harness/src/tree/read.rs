@@ -55,24 +55,46 @@ fn read_contents(
 ) -> Result<Vec<(TreePath, Held)>> {
     let mut block = vec![0; BLOCK];
     let mut held = Vec::new();
-    for (path, mut file) in waiting {
-        let mut hash = Sha256::new();
-        let mut kept = (contents == Contents::Kept).then(Vec::new);
-        loop {
-            let length = file
-                .read(&mut block)
-                .with_context(|| format!("read `{path}`"))?;
-            if length == 0 {
-                break;
-            }
-            hash.update(&block[..length]);
-            if let Some(kept) = &mut kept {
-                kept.extend_from_slice(&block[..length]);
-            }
-        }
-        held.push((path, (hash.finalize().into(), kept)));
+    for (path, file) in waiting {
+        let keep = contents == Contents::Kept;
+        let content = read_content(file, &path, keep, &mut block)?;
+        held.push((path, content));
     }
     Ok(held)
+}
+
+fn read_content(mut file: File, path: &TreePath, keep: bool, block: &mut [u8]) -> Result<Held> {
+    let mut hash = Sha256::new();
+    let mut kept = keep.then(Vec::new);
+    loop {
+        let length = file.read(block).with_context(|| format!("read `{path}`"))?;
+        if length == 0 {
+            break;
+        }
+        hash.update(&block[..length]);
+        if let Some(kept) = &mut kept {
+            kept.extend_from_slice(&block[..length]);
+        }
+    }
+    Ok((hash.finalize().into(), kept))
+}
+
+/// Reads what `name` in `directory` is, without following it and without saying which link group
+/// it belongs to. Content of up to `most_kept` bytes is kept.
+pub(crate) fn read_node(
+    directory: &OwnedFd,
+    name: &[u8],
+    path: &TreePath,
+    most_kept: u64,
+) -> Result<Node> {
+    let mut buffer = vec![0; BLOCK];
+    let Seen { mut node, file, .. } = see(directory, name, path, &mut buffer)?;
+    if let Some(file) = file {
+        let keep = node.size <= most_kept;
+        let (digest, content) = read_content(file, path, keep, &mut buffer)?;
+        (node.content_digest, node.content) = (Some(digest), content);
+    }
+    Ok(node)
 }
 
 struct Lister {
@@ -128,67 +150,94 @@ impl Lister {
     }
 
     fn visit(&mut self, directory: &OwnedFd, name: &[u8], path: &TreePath) -> Result<Kind> {
-        let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
-            .with_context(|| format!("stat `{path}`"))?;
-        let kind = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => Kind::File,
-            FileType::Directory => Kind::Directory,
-            FileType::Symlink => Kind::Symlink,
-            FileType::CharacterDevice => Kind::CharacterDevice,
-            FileType::BlockDevice => Kind::BlockDevice,
-            FileType::Fifo => Kind::Fifo,
-            FileType::Socket => Kind::Socket,
-            FileType::Unknown => bail!("`{path}` is of unknown type"),
-        };
-        let mut node = Node {
-            kind,
-            mode: if kind == Kind::Symlink {
-                0o777
-            } else {
-                stat.st_mode & 0o7777
-            },
-            uid: stat.st_uid,
-            gid: stat.st_gid,
-            size: 0,
-            content_digest: None,
-            content: None,
-            target: Vec::new(),
-            device: (0, 0),
-            xattrs: read_xattrs(directory, name, &mut self.buffer)
-                .with_context(|| format!("xattrs of `{path}`"))?,
-            mtime: i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec),
-            link_count: stat.st_nlink,
-            link_leader: None,
-            inode: stat.st_ino,
-        };
-        match kind {
-            Kind::File => {
-                node.size = stat.st_size as u64;
-                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let file = rustix::fs::openat(directory, name, flags, Mode::empty())
-                    .with_context(|| format!("open `{path}`"))?;
-                let sent = self.found.send((path.clone(), file.into()));
-                sent.context("nobody reads any more")?;
-            }
-            Kind::Symlink => {
-                node.target = rustix::fs::readlinkat(directory, name, Vec::new())?.into_bytes();
-            }
-            Kind::CharacterDevice | Kind::BlockDevice => {
-                node.device = (
-                    rustix::fs::major(stat.st_rdev),
-                    rustix::fs::minor(stat.st_rdev),
-                );
-            }
-            Kind::Directory | Kind::Fifo | Kind::Socket => {}
+        let Seen {
+            mut node,
+            file,
+            device,
+        } = see(directory, name, path, &mut self.buffer)?;
+        if let Some(file) = file {
+            let sent = self.found.send((path.clone(), file));
+            sent.context("nobody reads any more")?;
         }
+        let kind = node.kind;
         if kind != Kind::Directory {
-            let inode = (stat.st_dev, stat.st_ino);
+            let inode = (device, node.inode);
             let leader = self.leaders.entry(inode).or_insert_with(|| path.clone());
             node.link_leader = Some(leader.clone());
         }
         self.tree.nodes.insert(path.clone(), node);
         Ok(kind)
     }
+}
+
+/// One path as it was seen, its content not read yet.
+struct Seen {
+    node: Node,
+    /// A file, open.
+    file: Option<File>,
+    /// The file system it is on.
+    device: u64,
+}
+
+fn see(directory: &OwnedFd, name: &[u8], path: &TreePath, buffer: &mut [u8]) -> Result<Seen> {
+    let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
+        .with_context(|| format!("stat `{path}`"))?;
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Kind::File,
+        FileType::Directory => Kind::Directory,
+        FileType::Symlink => Kind::Symlink,
+        FileType::CharacterDevice => Kind::CharacterDevice,
+        FileType::BlockDevice => Kind::BlockDevice,
+        FileType::Fifo => Kind::Fifo,
+        FileType::Socket => Kind::Socket,
+        FileType::Unknown => bail!("`{path}` is of unknown type"),
+    };
+    let mut node = Node {
+        kind,
+        mode: if kind == Kind::Symlink {
+            0o777
+        } else {
+            stat.st_mode & 0o7777
+        },
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        size: 0,
+        content_digest: None,
+        content: None,
+        target: Vec::new(),
+        device: (0, 0),
+        xattrs: read_xattrs(directory, name, buffer)
+            .with_context(|| format!("xattrs of `{path}`"))?,
+        mtime: i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec),
+        link_count: stat.st_nlink,
+        link_leader: None,
+        inode: stat.st_ino,
+    };
+    let mut file = None;
+    match kind {
+        Kind::File => {
+            node.size = stat.st_size as u64;
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let opened = rustix::fs::openat(directory, name, flags, Mode::empty())
+                .with_context(|| format!("open `{path}`"))?;
+            file = Some(opened.into());
+        }
+        Kind::Symlink => {
+            node.target = rustix::fs::readlinkat(directory, name, Vec::new())?.into_bytes();
+        }
+        Kind::CharacterDevice | Kind::BlockDevice => {
+            node.device = (
+                rustix::fs::major(stat.st_rdev),
+                rustix::fs::minor(stat.st_rdev),
+            );
+        }
+        Kind::Directory | Kind::Fifo | Kind::Socket => {}
+    }
+    Ok(Seen {
+        node,
+        file,
+        device: stat.st_dev,
+    })
 }
 
 const DIRECTORY: OFlags = OFlags::RDONLY

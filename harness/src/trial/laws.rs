@@ -87,7 +87,10 @@ pub(super) fn look(trial: &mut Trial, operation: &FileOperation) -> Result<()> {
             (None, Some(_)) => bail!("`{path}` is missing"),
             (Some(found), Some(id)) => {
                 let differences = found.differences(&model.node(id), &path);
-                report(&format!("`{path}` after the operation (found != expected)"), &differences)?;
+                report(
+                    &format!("`{path}` after the operation (found != expected)"),
+                    &differences,
+                )?;
                 let parts = splits && model.inode(id).names_below > 1;
                 let changes = trial.declares(Quirk::InodeChanges);
                 let known = *trial.inodes.entry(id).or_insert(found.inode);
@@ -157,7 +160,11 @@ fn identity(trial: &mut Trial, found: &Tree) -> Result<()> {
             node.inode
         );
         if node.size > stored + 2 * SLACK {
-            let taken = trial.performer().facts(path)?.1;
+            let facts = trial.performer().inode(path)?;
+            let taken = facts
+                .with_context(|| format!("`{path}` is missing"))?
+                .blocks
+                * 512;
             ensure!(
                 taken <= stored + SLACK,
                 "`{path}` takes {taken} bytes, and {stored} were written: its holes are filled"
@@ -199,7 +206,9 @@ fn expect_layer(trial: &mut Trial, number: LayerNumber) -> Result<()> {
 
 /// Whether the plan is of a form that can be decoded; then what it holds is the tree.
 fn on_disk(trial: &mut Trial, expected: &Tree) -> Result<bool> {
-    let plan = trial.context.wait(trial.context.driver().mounts(&trial.key))?;
+    let plan = trial
+        .context
+        .wait(trial.context.driver().mounts(&trial.key))?;
     let Some(found) = decode::tree(&plan, &mut trial.lower)? else {
         return Ok(false);
     };
@@ -217,11 +226,17 @@ pub(super) fn view(trial: &mut Trial, number: LayerNumber) -> Result<(), Broken>
                 path: TreePath::new("written-to-a-view"),
                 mode: 0o644,
             });
-            ensure!(refused == Err(Errno::ROFS), "a write to a view gave {refused:?}");
+            ensure!(
+                refused == Err(Errno::ROFS),
+                "a write to a view gave {refused:?}"
+            );
             Tree::read(path)
         };
         let found = trial.context.look(&layer_name(number), look)?;
-        found.expect_equal(&expected, &format!("a view of layer {number} (found != expected)"))
+        found.expect_equal(
+            &expected,
+            &format!("a view of layer {number} (found != expected)"),
+        )
     };
     seen(trial).under(Law::Below)?;
     trial.tally.held(Law::Below);
@@ -269,5 +284,8 @@ pub(super) fn diff(trial: &mut Trial, number: LayerNumber) -> Result<Option<Diff
 fn without_sockets(tree: &Tree) -> Tree {
     let nodes = tree.nodes().iter();
     let kept = nodes.filter(|(_, node)| node.kind != Kind::Socket);
-    Tree::from_nodes(kept.map(|(path, node)| (path.clone(), node.clone())).collect())
+    Tree::from_nodes(
+        kept.map(|(path, node)| (path.clone(), node.clone()))
+            .collect(),
+    )
 }

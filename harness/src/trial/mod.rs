@@ -9,7 +9,9 @@ mod laws;
 mod offer;
 mod perform;
 mod run;
+pub mod session;
 mod shrink;
+mod table;
 mod tally;
 
 pub use campaign::{Campaign, Extent, Found, Outcome, run as run_campaign};

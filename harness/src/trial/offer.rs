@@ -14,7 +14,16 @@ use crate::tree::TreePath;
 const NAMES: &[&[u8]] = &[b"a", b"b", b"c", b"d", b"e", b"f", b"g", b"h"];
 /// Names from the corners: what mount options escape, what is nearly a whiteout, other bytes.
 const ODD_NAMES: &[&[u8]] = &[
-    b"with space", b"a:b", b"c,d", b"e\\f", b"\xff\xfe", b".wh", b"..x", b"new\nline", b"=", b"#",
+    b"with space",
+    b"a:b",
+    b"c,d",
+    b"e\\f",
+    b"\xff\xfe",
+    b".wh",
+    b"..x",
+    b"new\nline",
+    b"=",
+    b"#",
 ];
 const XATTRS: &[&str] = &["user.a", "user.b", "trusted.t", "security.capability"];
 const MODES: &[u32] = &[
@@ -338,7 +347,13 @@ impl Offer {
             },
             Draw::Utimens => Op::Utimens {
                 path: self.anything(random),
-                mtime: *random.pick(&[0, 1, 999_999_999, 1_234_567_890_123_456_789, -5_000_000_001]),
+                mtime: *random.pick(&[
+                    0,
+                    1,
+                    999_999_999,
+                    1_234_567_890_123_456_789,
+                    -5_000_000_001,
+                ]),
             },
             Draw::SetXattr => {
                 let key = *random.pick(XATTRS);
@@ -426,7 +441,11 @@ impl Offer {
             } else {
                 self.anything(random)
             },
-            kind: if default { AclKind::Default } else { AclKind::Access },
+            kind: if default {
+                AclKind::Default
+            } else {
+                AclKind::Access
+            },
             acl: (random.below(4) > 0).then_some(acl),
         }
     }
@@ -459,7 +478,11 @@ impl Offer {
     }
 
     fn name(&self, random: &mut Generator) -> Vec<u8> {
-        let long = if self.flavour == Flavour::DeepTree { 4 } else { 120 };
+        let long = if self.flavour == Flavour::DeepTree {
+            4
+        } else {
+            120
+        };
         if random.below(long) == 0 {
             let length = *random.pick(&[200, 242, 243, 251, 255, 256]);
             return vec![b'n'; length];

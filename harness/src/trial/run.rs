@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
-use strata_driver::{DiffId, ErrorKind, SnapshotName};
+use strata_driver::{DiffId, ErrorKind, Quirk, SnapshotName};
 
 /// The clock of file systems ticks less often than the one that is asked; nanoseconds.
 const TICK: i128 = 20_000_000;
@@ -96,7 +96,7 @@ pub(super) struct Trial {
     pub context: Context,
     pub model: Model,
     pub key: SnapshotName,
-        pub tally: Tally,
+    pub tally: Tally,
     /// Inode numbers as they were first seen in this snapshot.
     pub inodes: BTreeMap<u32, u64>,
     /// Digests of directories that hold lower layers.
@@ -152,6 +152,16 @@ impl Trial {
     /// Where the snapshot is mounted.
     pub fn live(&self) -> &Live {
         &self.mounted.as_ref().expect("mounted between operations").1
+    }
+
+    /// Whether the driver declares a quirk.
+    pub fn declares(&self, quirk: Quirk) -> bool {
+        self.context.capabilities().declares(quirk)
+    }
+
+    /// Whether names of one inode below part when one of them is written.
+    pub fn splits(&self) -> bool {
+        self.declares(Quirk::HardLinkSplits)
     }
 
     fn step(&mut self, operation: &Operation) -> Result<(), Broken> {

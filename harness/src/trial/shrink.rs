@@ -18,7 +18,9 @@ pub(super) fn shrink(
     let until = Instant::now() + patience;
     let mut fails = |script: &[Operation]| -> Result<Option<usize>> {
         let failure = run(script)?.failure;
-        Ok(failure.filter(|failure| failure.law == law).map(|failure| failure.line))
+        Ok(failure
+            .filter(|failure| failure.law == law)
+            .map(|failure| failure.line))
     };
     // What follows the failing line has no part in it.
     if let Some(line) = fails(&script)? {

@@ -1,0 +1,436 @@
+//! Property tests as people run them: every driver alone, then one script on all of them.
+
+use super::campaign::{self, Campaign, Extent, Found};
+use super::laws::Law;
+use super::run::{Report, run as run_script};
+use super::tally::Tally;
+use super::{script, table};
+use crate::case::{Group, Verdict};
+use crate::conformance::{DriverSummary, Place, Progress, Summary, say};
+use crate::context::{Context, Setting};
+use crate::fixture::{Fixture, clean_leftovers};
+use crate::interrupt;
+use crate::model::operation::Operation;
+use crate::model::quirks::Bent;
+use crate::model::text::render_script;
+use crate::report::junit;
+use crate::runner;
+use crate::seed::Seed;
+use anyhow::{Context as _, Result};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use strata_driver::{Availability, DriverFactory, Host, OpenOptions, QuirkSet};
+
+/// Bytes of the file system that a driver is given; sparse.
+const FIXTURE_SIZE: u64 = 4 << 30;
+/// Operations left out for quirks, at most: hundredths of all.
+const MOST_LEFT_OUT: u64 = 3;
+
+/// What is run.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// Scripts drawn, for each driver and then for all together; none for replays only.
+    pub extent: Option<Extent>,
+    /// Scripts to run first, with their names.
+    pub replays: Vec<(String, Vec<Operation>)>,
+    /// Drivers that must be available.
+    pub require: Vec<String>,
+    /// Where to work.
+    pub place: Place,
+    /// Where scripts come from.
+    pub seed: Seed,
+    /// Settings for every opening of a driver.
+    pub settings: BTreeMap<String, String>,
+    /// Where a script that fails is put; none for nowhere.
+    pub scripts: Option<PathBuf>,
+    /// Where to write `JUnit` XML.
+    pub junit: Option<PathBuf>,
+    /// Where to write JSON.
+    pub json: Option<PathBuf>,
+    /// What is printed meanwhile.
+    pub progress: Progress,
+    /// How long a failing script is made smaller.
+    pub patience: Duration,
+}
+
+impl Options {
+    /// Nothing yet, on a fresh ext4.
+    pub fn new(place: Place) -> Self {
+        Self {
+            extent: None,
+            replays: Vec::new(),
+            require: Vec::new(),
+            place,
+            seed: Seed::default(),
+            settings: BTreeMap::new(),
+            scripts: None,
+            junit: None,
+            json: None,
+            progress: Progress::default(),
+            patience: Duration::from_mins(2),
+        }
+    }
+}
+
+/// What became of one driver, or of all together.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Line {
+    /// The driver; `all` for one script on all of them.
+    pub driver: String,
+    /// The file system that it stood on.
+    pub backing: String,
+    /// Why nothing was run.
+    pub skipped: Option<String>,
+    /// Scripts that ran.
+    pub cases: u64,
+    /// What was done and looked at.
+    pub tally: Tally,
+    /// Digest over all operations and verdicts: the same seed gives the same.
+    pub digest: String,
+    /// The law that was broken, and how.
+    pub failure: Option<(Law, String)>,
+    /// Wall time in seconds.
+    pub seconds: f64,
+}
+
+/// Runs everything, prints a table of laws by driver, writes the reports.
+pub fn run(factories: &[Arc<dyn DriverFactory>], options: &Options) -> Result<Summary> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("start the async runtime")?;
+    let runtime = Arc::new(runtime);
+    interrupt::listen(&runtime);
+    // Modes in scripts are meant under this mask.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(crate::model::inode::UMASK));
+    let mut session = Session {
+        options,
+        lines: Vec::new(),
+    };
+    let missing = match &options.place {
+        Place::FileSystem(kind) => kind
+            .missing()
+            .map(|missing| format!("no {kind} fixture: {missing}")),
+        Place::Directory(_) => None,
+    };
+    if missing.is_none() {
+        clean_leftovers()?;
+    }
+    let mut ready = Vec::new();
+    for factory in factories {
+        let made = match &missing {
+            Some(reason) => Err(reason.clone()),
+            None => prepare(factory, options, &runtime)?,
+        };
+        match made {
+            Ok(subject) => ready.push(subject),
+            Err(reason) => session.skip(factory.name().as_str(), reason),
+        }
+    }
+    for subject in &ready {
+        if !interrupt::interrupted() {
+            session.alone(subject)?;
+        }
+    }
+    if ready.len() > 1 && options.extent.is_some() && !interrupt::interrupted() {
+        session.together(&ready)?;
+    }
+    for subject in ready {
+        subject.fixture.close()?;
+    }
+    session.end()
+}
+
+/// A driver that can be run here.
+struct Subject {
+    setting: Setting,
+    quirks: QuirkSet,
+    backing: String,
+    fixture: Fixture,
+}
+
+fn prepare(
+    factory: &Arc<dyn DriverFactory>,
+    options: &Options,
+    runtime: &Arc<tokio::runtime::Runtime>,
+) -> Result<Result<Subject, String>> {
+    let fixture = match &options.place {
+        Place::FileSystem(kind) => Fixture::file_system(*kind, FIXTURE_SIZE)?,
+        Place::Directory(path) => Fixture::directory_in(path)?,
+    };
+    let host = Host::probe();
+    if let Availability::Unavailable(why) = factory.probe(&host, &fixture.path().join("root")) {
+        fixture.close()?;
+        return Ok(Err(format!("{} ({})", why.missing, why.hint)));
+    }
+    let mut open = OpenOptions::new(fixture.path().join("root"));
+    open.settings.clone_from(&options.settings);
+    let setting = Setting {
+        factory: factory.clone(),
+        host,
+        runtime: runtime.clone(),
+        place: fixture.path().to_owned(),
+        kind: fixture.kind(),
+        seed: options.seed,
+        child: None,
+        open,
+    };
+    let place = fixture.path().join("asked");
+    let mut context = Context::new(&setting, place.clone())?;
+    let quirks = context.capabilities().quirks.clone();
+    context.shut()?;
+    drop(context);
+    runner::remove_place(&place)?;
+    Ok(Ok(Subject {
+        setting,
+        quirks,
+        backing: fixture.backing(),
+        fixture,
+    }))
+}
+
+struct Session<'a> {
+    options: &'a Options,
+    lines: Vec<Line>,
+}
+
+impl Session<'_> {
+    fn skip(&mut self, driver: &str, reason: String) {
+        self.lines.push(Line {
+            driver: driver.to_owned(),
+            backing: "none".to_owned(),
+            skipped: Some(reason),
+            cases: 0,
+            tally: Tally::default(),
+            digest: String::new(),
+            failure: None,
+            seconds: 0.0,
+        });
+    }
+
+    fn say(&self, text: &str) {
+        if self.options.progress != Progress::Silent {
+            say(text);
+        }
+    }
+
+    fn alone(&mut self, subject: &Subject) -> Result<()> {
+        let bent = Bent::declared(subject.quirks.clone());
+        let driver = subject.setting.factory.name().to_string();
+        let mut line = Line {
+            driver: driver.clone(),
+            backing: subject.backing.clone(),
+            skipped: None,
+            cases: 0,
+            tally: Tally::default(),
+            digest: String::new(),
+            failure: None,
+            seconds: 0.0,
+        };
+        let started = Instant::now();
+        for (name, operations) in &self.options.replays {
+            let place = subject.setting.place.join("trial");
+            let report = run_script(operations, &subject.setting, &bent, place)?;
+            line.cases += 1;
+            line.tally.add(&report.tally);
+            self.say(&format!(
+                "{driver}:{} {name} ... {}\n",
+                line.backing,
+                verdict(&report)
+            ));
+            if let Some(failure) = report.failure {
+                let text = format!(
+                    "{name}, operation {} (`{}`): {}",
+                    failure.line + 1,
+                    operations[failure.line],
+                    failure.text
+                );
+                line.failure.get_or_insert((failure.law, text));
+            }
+        }
+        if let (Some(extent), None) = (self.options.extent, &line.failure) {
+            let campaign = Campaign {
+                seed: self.options.seed,
+                extent,
+                bent,
+                patience: self.options.patience,
+            };
+            let mut told = Instant::now();
+            let outcome = campaign::run(&campaign, &subject.setting, |cases, tally, elapsed| {
+                if self.options.progress == Progress::Lines && told.elapsed().as_secs() >= 10 {
+                    told = Instant::now();
+                    say(&table::progress(&driver, cases, tally, elapsed));
+                }
+            })?;
+            line.cases += outcome.cases;
+            line.tally.add(&outcome.tally);
+            line.digest = outcome.digest;
+            if let Some(found) = outcome.found {
+                line.failure = Some((found.failure.law, self.tell(&driver, &found)?));
+            }
+        }
+        line.seconds = started.elapsed().as_secs_f64();
+        self.lines.push(line);
+        Ok(())
+    }
+
+    /// One script on every driver: equal layers, whatever stores them.
+    fn together(&mut self, subjects: &[Subject]) -> Result<()> {
+        let quirks: QuirkSet = subjects.iter().flat_map(|one| one.quirks.clone()).collect();
+        let bent = Bent::avoided(quirks);
+        let extent = self.options.extent.expect("asked for by the caller");
+        let started = Instant::now();
+        let mut line = Line {
+            driver: "all".to_owned(),
+            backing: subjects[0].backing.clone(),
+            skipped: None,
+            cases: 0,
+            tally: Tally::default(),
+            digest: String::new(),
+            failure: None,
+            seconds: 0.0,
+        };
+        while line.failure.is_none() && !interrupt::interrupted() {
+            let over = match extent {
+                // Each costs as much as one of every driver's own.
+                Extent::Cases(cases) => line.cases >= cases.div_ceil(4),
+                Extent::Time(time) => started.elapsed() >= time / 4,
+            };
+            if over {
+                break;
+            }
+            // Other scripts than the drivers had alone.
+            let seed = Seed(self.options.seed.0 ^ 0x5eed);
+            let operations = script(seed, line.cases, &bent)?;
+            let mut first: Option<(String, Report)> = None;
+            for subject in subjects {
+                let driver = subject.setting.factory.name().to_string();
+                let place = subject.setting.place.join("trial");
+                let report = run_script(&operations, &subject.setting, &bent, place)?;
+                line.tally.add(&report.tally);
+                if let Some(failure) = &report.failure {
+                    let found = Found {
+                        case: line.cases,
+                        script: operations[..=failure.line].to_vec(),
+                        failure: failure.clone(),
+                        after: started.elapsed(),
+                    };
+                    line.failure = Some((failure.law, self.tell(&driver, &found)?));
+                    break;
+                }
+                match &first {
+                    None => first = Some((driver, report)),
+                    Some((other, theirs)) if theirs.diffs != report.diffs => {
+                        let text = format!(
+                            "script {} gives other layers on {driver} than on {other}: {:?}, {:?}",
+                            line.cases, report.diffs, theirs.diffs
+                        );
+                        line.failure = Some((Law::Diff, text));
+                    }
+                    Some(_) => {}
+                }
+            }
+            line.cases += 1;
+        }
+        let left_out: u64 = line.tally.left_out.values().sum();
+        let total = line.tally.total();
+        if left_out * 100 > total * MOST_LEFT_OUT && total > 10_000 && line.failure.is_none() {
+            let text = format!("{left_out} of {total} operations are left out for quirks");
+            line.failure = Some((Law::Answer, text));
+        }
+        line.seconds = started.elapsed().as_secs_f64();
+        self.lines.push(line);
+        Ok(())
+    }
+
+    /// A failing script for people, and where it was put.
+    fn tell(&self, driver: &str, found: &Found) -> Result<String> {
+        let seed = self.options.seed;
+        let text = format!(
+            "# {driver}, seed {seed}, script {}: law {} at the last line but none\n# {}\n{}",
+            found.case,
+            found.failure.law.as_str(),
+            found.failure.text.replace('\n', "\n# "),
+            render_script(&found.script)
+        );
+        let mut told = format!(
+            "script {} of seed {seed}, after {:.1} s, cut to {} lines, at line {}: {}\n{text}",
+            found.case,
+            found.after.as_secs_f64(),
+            found.script.len(),
+            found.failure.line + 1,
+            found.failure.text
+        );
+        if let Some(directory) = &self.options.scripts {
+            fs_err::create_dir_all(directory)?;
+            let path = directory.join(format!("{driver}-{seed}-{}.script", found.case));
+            fs_err::write(&path, text)?;
+            told += &format!(
+                "repeat: strata verify --driver {driver} --replay {}",
+                path.display()
+            );
+        }
+        Ok(told)
+    }
+
+    fn end(self) -> Result<Summary> {
+        let summary = self.summary();
+        if self.options.progress != Progress::Silent {
+            say(&table::render(&self.lines));
+            say(&summary.render());
+        }
+        if let Some(path) = &self.options.junit {
+            fs_err::write(path, junit::render(&summary))?;
+        }
+        if let Some(path) = &self.options.json {
+            fs_err::write(path, serde_json::to_vec_pretty(&self.lines)?)?;
+        }
+        Ok(summary)
+    }
+
+    /// Each law of each driver as a case.
+    fn summary(&self) -> Summary {
+        let mut summary = Summary {
+            seed: self.options.seed.0,
+            interrupted: interrupt::interrupted(),
+            ..Summary::default()
+        };
+        for line in &self.lines {
+            let verdict = |law: Law| match (&line.failure, &line.skipped) {
+                (Some((broken, text)), _) if *broken == law => Verdict::Failed(text.clone()),
+                (_, Some(reason)) => Verdict::Skipped(reason.clone()),
+                _ if line.tally.laws.contains_key(&law) => Verdict::Passed,
+                _ => Verdict::Skipped("not held: nothing of the kind was run".to_owned()),
+            };
+            let outcomes = Law::ALL.iter().map(|law| runner::Outcome {
+                case: format!("law_{}", law.as_str()).into(),
+                group: Group::Law,
+                verdict: verdict(*law),
+                inverted: None,
+                elapsed: Duration::from_secs_f64(line.seconds / Law::ALL.len() as f64),
+            });
+            let required = self.options.require.contains(&line.driver);
+            if let (true, Some(reason)) = (required, &line.skipped) {
+                let text = format!("required driver `{}`: {reason}", line.driver);
+                summary.failures.push(text);
+            }
+            summary.drivers.push(DriverSummary {
+                driver: line.driver.clone(),
+                backing: line.backing.clone(),
+                outcomes: outcomes.collect(),
+            });
+        }
+        summary
+    }
+}
+
+fn verdict(report: &Report) -> &'static str {
+    match report.failure {
+        Some(_) => "FAILED",
+        None => "ok",
+    }
+}

@@ -1,3 +1,5 @@
+//! Every kind and every odd name there and back, and what errors say.
+
 use super::parse::FORMS;
 use super::*;
 use crate::model::operation::KINDS;

@@ -92,6 +92,12 @@ pub enum Quirk {
     /// The inode number of a lower layer's file changes when it is first written.
     /// (`quirk_inode_changes`)
     InodeChanges,
+    /// The inode number that a directory lists for a name may not be the one that stat(2) gives.
+    /// (`quirk_entry_inode_differs`)
+    EntryInodeDiffers,
+    /// Holes of less than a MiB in a lower layer's file are filled when it is first written.
+    /// (`quirk_small_holes_filled`)
+    SmallHolesFilled,
 }
 
 impl Quirk {
@@ -103,6 +109,8 @@ impl Quirk {
         Self::LateWriterPossible,
         Self::DeviceZeroRefused,
         Self::InodeChanges,
+        Self::EntryInodeDiffers,
+        Self::SmallHolesFilled,
     ];
 
     /// The name used in output.
@@ -114,6 +122,8 @@ impl Quirk {
             Self::LateWriterPossible => "late_writer_possible",
             Self::DeviceZeroRefused => "device_zero_refused",
             Self::InodeChanges => "inode_changes",
+            Self::EntryInodeDiffers => "entry_inode_differs",
+            Self::SmallHolesFilled => "small_holes_filled",
         }
     }
 }

@@ -66,7 +66,12 @@ pub(crate) fn capabilities(
         Quirk::HeldMapKeepsOldData,
         Quirk::LateWriterPossible,
         Quirk::DeviceZeroRefused,
+        Quirk::EntryInodeDiffers,
     ]);
+    if !capabilities.has(Capability::ReflinkCopy) {
+        // fs/overlayfs/copy_up.c looks for holes in steps of OVL_COPY_UP_CHUNK_SIZE.
+        capabilities.quirks.insert(Quirk::SmallHolesFilled);
+    }
     if config.redirect_dir == crate::config::Feature::Off {
         capabilities.quirks.insert(Quirk::DirectoryRenameExdev);
     }

@@ -104,6 +104,13 @@ impl Files {
                 None => Ok(Answer::Done),
             };
         }
+        let had = match kind {
+            AclKind::Access => inode.access,
+            AclKind::Default => inode.default,
+        };
+        if acl.is_none() && had.is_none() {
+            return Ok(Answer::Done);
+        }
         self.touch(id, bent);
         let inode = self.inode_mut(id);
         if let (AclKind::Access, Some(acl)) = (kind, acl) {

@@ -39,7 +39,8 @@ impl Place {
     }
 }
 
-pub(super) const ROOT: InodeId = 0;
+/// The root's number.
+pub const ROOT: InodeId = 0;
 
 impl Files {
     /// An empty snapshot: 0755, 0:0, time 0.

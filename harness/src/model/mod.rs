@@ -17,7 +17,7 @@ mod names;
 mod show;
 mod snapshots;
 
-pub use files::{Files, Outcome};
+pub use files::{Files, Outcome, ROOT};
 pub use snapshots::Committed;
 
 use data::Held;

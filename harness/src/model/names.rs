@@ -129,8 +129,9 @@ impl Files {
         let (Some(old), Some(new)) = (old, new) else {
             return Err(Errno::BUSY);
         };
-        let (old, new) = (self.look_up(old)?, self.look_up(new)?);
+        let old = self.look_up(old)?;
         let source = old.existing()?;
+        let new = self.look_up(new)?;
         match how {
             RenameHow::NoReplace if new.inode.is_some() => return Err(Errno::EXIST),
             RenameHow::Exchange if new.inode.is_none() => return Err(Errno::NOENT),

@@ -1,15 +1,16 @@
 //! Layers committed, and the active snapshot that goes on from one of them.
 
 use super::Model;
-use super::files::{Files, Place};
+use super::files::{Files, Place, ROOT};
 use super::inode::{Body, InodeId, Mtime};
 use super::layer::{self, Layer};
 use super::operation::{FileOperation, LayerNumber, LayerOperation, Special};
-use crate::tree::Tree;
+use crate::oracle;
+use crate::tree::{Kind, Tree, TreePath};
 use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use strata_driver::ErrorKind;
+use strata_driver::{ChangeKind, ErrorKind};
 
 /// A committed layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,12 +27,14 @@ pub struct Committed {
 }
 
 impl Committed {
-    /// Whether a changeset can carry every name in it: those of whiteouts mean something else.
+    /// Whether a changeset can carry all of it: names like those of whiteouts and the device 0:0
+    /// mean something else.
     pub fn is_carried(&self) -> bool {
-        let paths = self.tree.nodes().keys();
-        paths
-            .into_iter()
-            .all(|path| !path.name().starts_with(b".wh."))
+        let mut nodes = self.tree.nodes().iter();
+        nodes.all(|(path, node)| {
+            let is_mark = node.kind == Kind::CharacterDevice && node.device == (0, 0);
+            !path.name().starts_with(b".wh.") && !is_mark
+        })
     }
 }
 
@@ -42,6 +45,7 @@ impl Model {
         self.held.clear();
         match operation {
             LayerOperation::Commit => {
+                self.files.rejoin();
                 let tree = Arc::new(self.files.tree());
                 let below = self.base.map(|base| Arc::clone(&self.layers[base].tree));
                 let below = below.unwrap_or_else(|| Arc::new(Files::empty().tree()));
@@ -102,15 +106,22 @@ impl Model {
     /// What `apply` writes is of this snapshot, the rest from below.
     fn start_applied(&mut self, number: LayerNumber) {
         let applied = Arc::clone(&self.layers[number].files);
-        let layer = Arc::clone(&self.layers[number].layer);
         self.base = self.layers[number].parent;
-        let below = self.base.map(|base| Arc::clone(&self.layers[base].files));
+        let below = self.base.map(|base| &self.layers[base]);
+        let below_tree = below.map(|below| Arc::clone(&below.tree));
+        let below = below.map(|below| below.files.on_top(false));
+        let changes = oracle::changes(below_tree.as_deref(), &self.layers[number].tree);
+        let changes = changes.expect("it is carried");
+        let written: BTreeSet<TreePath> = changes
+            .into_iter()
+            .filter(|change| change.kind != ChangeKind::Deleted)
+            .map(|change| TreePath::new(change.path))
+            .collect();
         self.files = applied.on_top(false);
         self.files.without_sockets();
         if let Some(below) = &below {
             self.files.with_sockets_of(below);
         }
-        let mut touched: BTreeSet<InodeId> = BTreeSet::new();
         for (path, id) in self.files.paths() {
             let was_directory = below.as_ref().is_some_and(|below| {
                 let found = below.at(&path);
@@ -121,21 +132,23 @@ impl Model {
             let is_below = if is_directory {
                 was_directory || path.is_root()
             } else {
-                is_socket || !layer.contains_key(&path)
+                is_socket || !written.contains(&path)
             };
+            let inode = self.files.inode_mut(id);
             if !is_below {
-                touched.insert(id);
-            }
-        }
-        for (id, inode) in self.files.inodes_mut() {
-            if touched.contains(&id) {
                 inode.below = false;
                 inode.names_below = 0;
+            } else if let Some(below) = &below
+                && let Ok(old) = below.at(&path)
+            {
+                inode.names_below = below.inode(old).names_below;
             }
         }
         if self.bent.splits() {
             self.files.part();
         }
+        // The format leaves the root's own time open.
+        self.files.learn(ROOT, 0);
     }
 
     /// The operations that set every time which nobody has chosen to one that is the same on every
@@ -195,9 +208,11 @@ impl Files {
         }
         files.keep(|id| counts.contains_key(&id));
         for (id, inode) in files.inodes_mut() {
+            if !inode.below {
+                // What came from below has as many as in the layer that it is from, also hidden.
+                inode.names_below = counts[&id];
+            }
             inode.below = true;
-            inode.names_below = counts[&id];
-            inode.shown_as = None;
         }
         if splits {
             files.part();
@@ -240,6 +255,22 @@ impl Files {
         let mtime = self.inode(directory).mtime;
         change(self, place);
         self.inode_mut(directory).mtime = mtime;
+    }
+
+    /// Makes one inode again of those that are shown as one.
+    fn rejoin(&mut self) {
+        let mut first = BTreeMap::new();
+        for (path, id) in self.paths() {
+            let Some(shown_as) = self.inode(id).shown_as else {
+                continue;
+            };
+            let one = *first.entry(shown_as).or_insert(id);
+            let place = self.place(&path).expect("the path is there");
+            self.quietly(&place, |files, place| files.link(place, one));
+        }
+        for id in first.into_values() {
+            self.inode_mut(id).shown_as = None;
+        }
     }
 
     /// Makes an inode of its own for each name of one that is below and has several.

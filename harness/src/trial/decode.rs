@@ -21,7 +21,8 @@ pub(super) fn tree(
         return Ok(None);
     };
     match step.fs_type.as_str() {
-        "bind" => Ok(Some(Tree::read(&step.source)?)),
+        // The source may be a link.
+        "bind" => Ok(Some(Tree::read(&fs_err::canonicalize(&step.source)?)?)),
         "overlay" => {
             let mut lowers = Vec::new();
             let mut upper = None;

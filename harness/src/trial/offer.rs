@@ -310,9 +310,9 @@ impl Offer {
             Draw::Rename(how) => self.rename(how, random),
             Draw::Character => Op::Mknod {
                 path: self.fresh(random),
-                special: match random.below(4) {
+                special: match random.below(16) {
                     0 => Special::Character(0, 0),
-                    1 => Special::Character(255, 65_537),
+                    1..=4 => Special::Character(255, 65_537),
                     _ => Special::Character(1, 3),
                 },
                 mode: *random.pick(MODES),
@@ -552,7 +552,9 @@ fn offset(random: &mut Generator) -> u64 {
         1..=4 => random.below(100) as u64,
         5..=7 => random.below(20_000) as u64,
         8 => 4096 * (1 + random.below(4) as u64),
-        _ => 700_000 + random.below(300_000) as u64,
+        // Far enough that the hole before it is seen when it is filled.
+        _ if random.below(4) == 0 => 2_800_000 + random.below(300_000) as u64,
+        _ => random.below(100_000) as u64,
     }
 }
 

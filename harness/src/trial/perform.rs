@@ -361,7 +361,11 @@ impl Performer {
     fn set_acl(&self, path: &TreePath, kind: AclKind, acl: Option<Acl>) -> Result<(), Errno> {
         match acl {
             Some(acl) => self.set_xattr(path, kind.attribute(), &acl.encode()),
-            None => self.remove_xattr(path, kind.attribute()),
+            // Where there is none, overlay says so for what lies below; others do not.
+            None => match self.remove_xattr(path, kind.attribute()) {
+                Err(Errno::NODATA) => Ok(()),
+                other => other,
+            },
         }
     }
 

@@ -8,7 +8,8 @@ use crate::interrupt;
 use crate::live::Live;
 use crate::model::operation::{FileOperation, LayerNumber, LayerOperation, Operation};
 use crate::model::quirks::Bent;
-use crate::model::{Model, Outcome, Predicted};
+use crate::model::{Model, Outcome, Predicted, ROOT};
+use crate::tree::TreePath;
 use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -321,6 +322,9 @@ impl Trial {
         self.context.apply(&self.key, &diff).under(Law::Diff)?;
         self.inodes.clear();
         self.mount().under(Law::Kept)?;
+        let root = self.performer().look(&TreePath::root()).under(Law::Kept)?;
+        let root = root.context("the root is missing").under(Law::Kept)?;
+        self.model.learn(ROOT, root.mtime);
         laws::kept(self)
     }
 }

@@ -155,3 +155,52 @@ pub(crate) const QUIRK_INODE_CHANGES: Case = Case {
         context.judge_quirk(Quirk::InodeChanges, before != after, &detail)
     },
 };
+
+/// Found by the model: a file of a lower layer gets a name in a directory of this layer, and after
+/// a remount, when that was listed, another one.
+pub(crate) const QUIRK_ENTRY_INODE_DIFFERS: Case = Case {
+    name: "quirk_entry_inode_differs",
+    group: Group::Quirk,
+    needs: &[],
+    run: |context| {
+        use std::os::unix::fs::DirEntryExt as _;
+        let base = context.layer(None, |dir| dir.file("f", "1").map(drop))?;
+        let key = context.active(Some(&base))?;
+        context.edit(&key, |dir| {
+            dir.dir("new")?.hard_link("f", "new/one").map(drop)
+        })?;
+        let live = context.mount(&key)?;
+        ensure!(live.names("new")? == ["one"], "the link is gone");
+        live.hard_link("f", "new/two")?;
+        let mut differs = false;
+        for entry in fs_err::read_dir(live.at("new"))? {
+            let entry = entry?;
+            let name = format!("new/{}", entry.file_name().to_string_lossy());
+            differs |= entry.ino() != live.inode(name)?;
+        }
+        live.unmount()?;
+        context.judge_quirk(Quirk::EntryInodeDiffers, differs, "a hard link was listed")
+    },
+};
+
+pub(crate) const QUIRK_SMALL_HOLES_FILLED: Case = Case {
+    name: "quirk_small_holes_filled",
+    group: Group::Quirk,
+    needs: &[],
+    run: |context| {
+        const SIZE: u64 = 900 << 10;
+        let base = context.layer(None, |dir| {
+            dir.file("f", "1")?
+                .truncate("f", SIZE)?
+                .append("f", "2")
+                .map(drop)
+        })?;
+        let key = context.active(Some(&base))?;
+        let live = context.mount(&key)?;
+        live.append("f", "3")?;
+        let taken = rustix::fs::stat(live.at("f"))?.st_blocks.unsigned_abs() * 512;
+        live.unmount()?;
+        let detail = format!("{taken} bytes are taken by a file of three");
+        context.judge_quirk(Quirk::SmallHolesFilled, taken > SIZE / 2, &detail)
+    },
+};

@@ -6,6 +6,7 @@ mod crash;
 mod depth;
 mod diff;
 mod input;
+mod law;
 mod lifecycle;
 mod metadata;
 mod quirk;
@@ -145,6 +146,7 @@ pub const ALL: &[Case] = &[
     concurrency::calls::READERS_DO_NOT_DISTURB,
     space::usage::RECLAIM_GIVES_SPACE_BACK,
     space::usage::REFLINK_COPY_SHARES_BLOCKS,
+    law::REGRESSIONS_STAY_MENDED,
     lifecycle::facts::RELABEL_CHANGES_LABELS_ONLY,
     space::full::REMOVAL_ON_A_FULL_DISK,
     lifecycle::remove::REMOVE_ABSENT,
@@ -160,6 +162,7 @@ pub const ALL: &[Case] = &[
     union::updates::ROOT_MODE_IS_INHERITED,
     depth::layers::ROOT_PATH_OF_SPECIAL_LETTERS,
     metadata::attributes::SET_ID_BITS_ARE_KEPT,
+    law::SCRIPTS_MEAN_WHAT_THE_MODEL_SAYS,
     lifecycle::prepare::SIBLINGS_ARE_INDEPENDENT,
     depth::names::SNAPSHOT_NAMES_OF_ALL_SORTS,
     union::handles::SOCKETS_WORK_AND_DO_NOT_TRAVEL,

@@ -89,6 +89,13 @@ impl Files {
         paths
     }
 
+    /// How many names an inode has.
+    pub(super) fn names_of(&self, id: InodeId) -> usize {
+        let directories = self.inodes.values().filter_map(Inode::names);
+        let names = directories.flat_map(BTreeMap::values);
+        names.filter(|named| **named == id).count()
+    }
+
     /// What `path` is, no link followed at its end.
     pub fn at(&self, path: &TreePath) -> Result<InodeId, Errno> {
         self.place(path)?.existing()

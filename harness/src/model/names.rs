@@ -153,7 +153,7 @@ impl Files {
         if new.inode == Some(source) {
             // The same object under both names: nothing happens, rename(2). A union that has parted
             // them replaces one.
-            bent.meets_split(self.inode(source));
+            self.meets_split(source, bent);
             return Ok(Answer::Done);
         }
         let is_directory = self.inode(source).is_directory();
@@ -221,8 +221,17 @@ impl Files {
 
     /// Notes that an inode is written or gets a name: a union copies it up.
     pub(super) fn touch(&mut self, id: InodeId, bent: &mut Bent) {
-        bent.meets_split(self.inode(id));
+        self.meets_split(id, bent);
         self.inode_mut(id).touch();
+    }
+
+    /// Notes that an inode is written or moved of which a union may part the names.
+    fn meets_split(&self, id: InodeId, bent: &mut Bent) {
+        let inode = self.inode(id);
+        let may_part = inode.below && inode.names_below > 1 && !inode.is_directory();
+        if may_part && bent.avoids() && self.names_of(id) > 1 {
+            bent.by(Quirk::HardLinkSplits);
+        }
     }
 
     /// Notes a new content.

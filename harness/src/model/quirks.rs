@@ -39,13 +39,6 @@ impl Bent {
         self.declared.contains(&quirk)
     }
 
-    /// Notes that an inode that may have parted names is written or moved.
-    pub(super) fn meets_split(&mut self, inode: &Inode) {
-        if inode.below && inode.names_below > 1 && !inode.is_directory() {
-            self.by(Quirk::HardLinkSplits);
-        }
-    }
-
     /// Whether any quirk is avoided.
     pub(super) fn avoids(&self) -> bool {
         !self.avoided.is_empty()

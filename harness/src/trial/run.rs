@@ -6,6 +6,7 @@ use super::tally::Tally;
 use crate::context::{Context, Setting};
 use crate::interrupt;
 use crate::live::Live;
+use crate::model::inode::UMASK;
 use crate::model::operation::{FileOperation, LayerNumber, LayerOperation, Operation};
 use crate::model::quirks::Bent;
 use crate::model::{Model, Outcome, Predicted, ROOT};
@@ -43,6 +44,8 @@ pub struct Report {
 
 /// Runs `script` in a fresh root below `place`, which is made and taken away.
 pub fn run(script: &[Operation], setting: &Setting, bent: &Bent, place: PathBuf) -> Result<Report> {
+    // Modes in scripts are meant under this mask, which is the process's.
+    let _mask = Mask::set();
     let mut report = Report::default();
     let context = Context::new(setting, place.clone()).context("open the driver")?;
     let mut trial = Trial::start(context, Model::new(bent.clone()))?;
@@ -68,6 +71,23 @@ pub fn run(script: &[Operation], setting: &Setting, bent: &Bent, place: PathBuf)
         removed?;
     }
     Ok(report)
+}
+
+/// Puts the umask of before back when dropped.
+struct Mask(rustix::fs::Mode);
+
+impl Mask {
+    fn set() -> Self {
+        Self(rustix::process::umask(rustix::fs::Mode::from_raw_mode(
+            UMASK,
+        )))
+    }
+}
+
+impl Drop for Mask {
+    fn drop(&mut self) {
+        rustix::process::umask(self.0);
+    }
 }
 
 /// A law that does not hold.

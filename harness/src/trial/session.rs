@@ -105,8 +105,6 @@ pub fn run(factories: &[Arc<dyn DriverFactory>], options: &Options) -> Result<Su
         .context("start the async runtime")?;
     let runtime = Arc::new(runtime);
     interrupt::listen(&runtime);
-    // Modes in scripts are meant under this mask.
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(crate::model::inode::UMASK));
     let mut session = Session {
         options,
         lines: Vec::new(),

@@ -43,7 +43,7 @@ pub(crate) const REGRESSIONS_STAY_MENDED: Case = Case {
         for (name, text) in REGRESSIONS {
             let script = parse_script(text).with_context(|| (*name).to_owned())?;
             let place = context.path("trial");
-            let report = run_script(&script, context.setting(), &bent, place)?;
+            let report = run_script(&script, context.setting(), &bent, &place)?;
             if let Some(failure) = report.failure {
                 bail!("{name}, operation {}: {}", failure.line + 1, failure.text);
             }

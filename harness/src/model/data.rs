@@ -11,7 +11,7 @@ use strata_driver::Quirk;
 
 /// A held descriptor or mapping.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
+pub(super) struct Held {
     inode: InodeId,
     how: HoldHow,
     /// Bytes that are mapped.
@@ -188,7 +188,7 @@ impl Files {
         })
     }
 
-    pub(super) fn held_read(&self, held: &Held, bent: &mut Bent) -> Outcome {
+    pub(super) fn held_read(&self, held: &Held, bent: &mut Bent) -> Answer {
         let now = self.content(held.inode);
         let mut bytes = now.bytes();
         if held.how == HoldHow::Map {
@@ -202,7 +202,7 @@ impl Files {
                 bytes.truncate(length);
             }
         }
-        Ok(Answer::Content(bytes))
+        Answer::Content(bytes)
     }
 
     pub(super) fn held_write(&mut self, held: &Held, at: u64, data: Data) -> Outcome {

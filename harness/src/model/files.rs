@@ -6,7 +6,7 @@ use crate::tree::TreePath;
 use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Symbolic links on one way before it is `ELOOP`; path_resolution(7).
+/// Symbolic links on one way before it is `ELOOP`; `path_resolution(7)`.
 const MOST_LINKS: usize = 40;
 /// Bytes of a name before it is `ENAMETOOLONG`.
 const LONGEST_NAME: usize = 255;
@@ -25,16 +25,16 @@ pub struct Files {
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     /// The directory; none if the path is the root.
-    pub directory: Option<InodeId>,
+    pub(super) directory: Option<InodeId>,
     /// The name in it.
-    pub name: Vec<u8>,
+    pub(super) name: Vec<u8>,
     /// What has that name.
-    pub inode: Option<InodeId>,
+    pub(super) inode: Option<InodeId>,
 }
 
 impl Place {
     /// What is there, or `ENOENT`.
-    pub fn existing(&self) -> Result<InodeId, Errno> {
+    pub(super) fn existing(&self) -> Result<InodeId, Errno> {
         self.inode.ok_or(Errno::NOENT)
     }
 }
@@ -111,7 +111,7 @@ impl Files {
         self.walk(path.as_bytes(), true)
     }
 
-    /// Walks by the rules of path_resolution(7), with the mount as root.
+    /// Walks by the rules of `path_resolution(7)`, with the mount as root.
     fn walk(&self, path: &[u8], follow: bool) -> Result<Place, Errno> {
         let components = |path: &[u8]| -> Vec<Vec<u8>> {
             let parts = path.split(|byte| *byte == b'/');

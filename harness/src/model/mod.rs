@@ -139,7 +139,7 @@ impl Model {
                 Ok(Answer::Done)
             }
             Op::HeldRead { slot } => match self.held.get(slot) {
-                Some(held) => files.held_read(held, bent),
+                Some(held) => Ok(files.held_read(held, bent)),
                 None => Err(Errno::BADF),
             },
             Op::HeldWrite { slot, at, data } => match self.held.get(slot) {

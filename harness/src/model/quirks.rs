@@ -1,6 +1,5 @@
 //! What declared quirks do to an operation.
 
-use super::inode::Inode;
 use std::collections::BTreeSet;
 use strata_driver::{Quirk, QuirkSet};
 

@@ -86,9 +86,8 @@ pub fn run(
             break;
         }
         let operations = script(campaign.seed, case, &campaign.bent)?;
-        let mut attempt = |operations: &[Operation]| {
-            run_script(operations, setting, &campaign.bent, place.clone())
-        };
+        let mut attempt =
+            |operations: &[Operation]| run_script(operations, setting, &campaign.bent, &place);
         let report = attempt(&operations)?;
         tally.add(&report.tally);
         record(&mut digest, &operations, &report);

@@ -147,7 +147,7 @@ pub(super) struct Offer {
 }
 
 impl Offer {
-    pub fn of(model: &Model, flavour: Flavour) -> Self {
+    pub(super) fn of(model: &Model, flavour: Flavour) -> Self {
         let mut offer = Self {
             flavour,
             directories: Vec::new(),
@@ -185,7 +185,7 @@ impl Offer {
     }
 
     /// The next operation.
-    pub fn draw(&self, random: &mut Generator) -> Operation {
+    pub(super) fn draw(&self, random: &mut Generator) -> Operation {
         if self.flavour == Flavour::ManyLayers && self.depth < MANY_LAYERS && random.below(3) > 0 {
             return Operation::Layer(LayerOperation::Commit);
         }

@@ -14,13 +14,13 @@
 mod held;
 mod look;
 
+use crate::model::Outcome;
 use crate::model::operation::{
     Acl, AclKind, Answer, Data, FileOperation, RenameHow, Slot, Special,
 };
 use crate::tree::TreePath;
 use anyhow::Context as _;
 use held::Held;
-use look::Facts;
 use rustix::fs::{
     AtFlags, FallocateFlags, FileType, Gid, Mode, OFlags, RenameFlags, Timespec, Timestamps, Uid,
     XattrFlags,
@@ -33,9 +33,6 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use strata_sys::map::SharedMap;
 use strata_sys::mount::descriptor_path;
-
-/// What an operation gives.
-pub type Outcome = Result<Answer, Errno>;
 
 /// Performs operations, and keeps what they hold.
 ///

@@ -13,7 +13,7 @@ use crate::model::{Model, Outcome, Predicted, ROOT};
 use crate::tree::TreePath;
 use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 use strata_driver::{DiffId, ErrorKind, Quirk, SnapshotName};
 
@@ -35,7 +35,7 @@ pub struct Failure {
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// What was done and looked at.
-    pub tally: Tally,
+    pub(super) tally: Tally,
     /// The layers' changesets in the order of commits; none where the format cannot carry one.
     pub diffs: Vec<Option<DiffId>>,
     /// Where it failed, if it did.
@@ -43,11 +43,11 @@ pub struct Report {
 }
 
 /// Runs `script` in a fresh root below `place`, which is made and taken away.
-pub fn run(script: &[Operation], setting: &Setting, bent: &Bent, place: PathBuf) -> Result<Report> {
+pub fn run(script: &[Operation], setting: &Setting, bent: &Bent, place: &Path) -> Result<Report> {
     // Modes in scripts are meant under this mask, which is the process's.
     let _mask = Mask::set();
     let mut report = Report::default();
-    let context = Context::new(setting, place.clone()).context("open the driver")?;
+    let context = Context::new(setting, place.to_owned()).context("open the driver")?;
     let mut trial = Trial::start(context, Model::new(bent.clone()))?;
     for (line, operation) in script.iter().enumerate() {
         interrupt::check()?;
@@ -65,7 +65,7 @@ pub fn run(script: &[Operation], setting: &Setting, bent: &Bent, place: PathBuf)
     report.tally = std::mem::take(&mut trial.tally);
     report.diffs = std::mem::take(&mut trial.diffs);
     let closed = trial.close();
-    let removed = crate::runner::remove_place(&place);
+    let removed = crate::runner::remove_place(place);
     if report.failure.is_none() {
         closed.context("close the driver")?;
         removed?;
@@ -93,8 +93,8 @@ impl Drop for Mask {
 /// A law that does not hold.
 #[derive(Debug)]
 pub(super) struct Broken {
-    pub law: Law,
-    pub error: anyhow::Error,
+    pub(super) law: Law,
+    pub(super) error: anyhow::Error,
 }
 
 /// Says under which law something is demanded.
@@ -114,14 +114,14 @@ impl<T, E: Into<anyhow::Error>> Under<T> for Result<T, E> {
 /// A driver and the model, side by side.
 #[derive(Debug)]
 pub(super) struct Trial {
-    pub context: Context,
-    pub model: Model,
-    pub key: SnapshotName,
-    pub tally: Tally,
+    pub(super) context: Context,
+    pub(super) model: Model,
+    pub(super) key: SnapshotName,
+    pub(super) tally: Tally,
     /// Inode numbers as they were first seen in this snapshot.
-    pub inodes: BTreeMap<u32, u64>,
+    pub(super) inodes: BTreeMap<u32, u64>,
     /// Digests of directories that hold lower layers.
-    pub lower: BTreeMap<PathBuf, [u8; 32]>,
+    pub(super) lower: BTreeMap<PathBuf, [u8; 32]>,
     diffs: Vec<Option<DiffId>>,
     mounted: Option<(Performer, Live)>,
 }
@@ -165,23 +165,23 @@ impl Trial {
     }
 
     /// What performs on the mounted snapshot.
-    pub fn performer(&mut self) -> &mut Performer {
+    pub(super) fn performer(&mut self) -> &mut Performer {
         let mounted = self.mounted.as_mut();
         &mut mounted.expect("mounted between operations").0
     }
 
     /// Where the snapshot is mounted.
-    pub fn live(&self) -> &Live {
+    pub(super) fn live(&self) -> &Live {
         &self.mounted.as_ref().expect("mounted between operations").1
     }
 
     /// Whether the driver declares a quirk.
-    pub fn declares(&self, quirk: Quirk) -> bool {
+    pub(super) fn declares(&self, quirk: Quirk) -> bool {
         self.context.capabilities().declares(quirk)
     }
 
     /// Whether names of one inode below part when one of them is written.
-    pub fn splits(&self) -> bool {
+    pub(super) fn splits(&self) -> bool {
         self.declares(Quirk::HardLinkSplits)
     }
 

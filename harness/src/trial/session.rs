@@ -18,6 +18,7 @@ use crate::runner;
 use crate::seed::Seed;
 use anyhow::{Context as _, Result};
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -232,7 +233,7 @@ impl Session<'_> {
         let started = Instant::now();
         for (name, operations) in &self.options.replays {
             let place = subject.setting.place.join("trial");
-            let report = run_script(operations, &subject.setting, &bent, place)?;
+            let report = run_script(operations, &subject.setting, &bent, &place)?;
             line.cases += 1;
             line.tally.add(&report.tally);
             self.say(&format!(
@@ -308,7 +309,7 @@ impl Session<'_> {
             for subject in subjects {
                 let driver = subject.setting.factory.name().to_string();
                 let place = subject.setting.place.join("trial");
-                let report = run_script(&operations, &subject.setting, &bent, place)?;
+                let report = run_script(&operations, &subject.setting, &bent, &place)?;
                 line.tally.add(&report.tally);
                 if let Some(failure) = &report.failure {
                     let found = Found {
@@ -367,10 +368,11 @@ impl Session<'_> {
             fs_err::create_dir_all(directory)?;
             let path = directory.join(format!("{driver}-{seed}-{}.script", found.case));
             fs_err::write(&path, text)?;
-            told += &format!(
-                "repeat: strata verify --driver {driver} --replay {}",
-                path.display()
-            );
+            let path = path.display();
+            writeln!(
+                told,
+                "repeat: strata verify --driver {driver} --replay {path}"
+            )?;
         }
         Ok(told)
     }

@@ -112,11 +112,9 @@ mod tests {
 
     #[test]
     fn only_the_lines_that_matter_stay() {
-        let mut text = String::new();
-        for name in ["a", "b", "c", "d", "e", "f"] {
-            text += &format!("create {name} 0600\nchmod {name} 0644\n");
-        }
-        let script = parse_script(&text).unwrap();
+        let lines = ["a", "b", "c", "d", "e", "f"]
+            .map(|name| format!("create {name} 0600\nchmod {name} 0644\n"));
+        let script = parse_script(&lines.concat()).unwrap();
         // Fails at the first look at `f` after `b` was made.
         let run = |script: &[Operation]| -> Result<Report> {
             let lines: Vec<_> = script.iter().map(ToString::to_string).collect();

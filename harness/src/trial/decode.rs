@@ -20,35 +20,35 @@ pub(super) fn tree(
     let [step] = &plan.steps[..] else {
         return Ok(None);
     };
-    match step.fs_type.as_str() {
+    if step.fs_type == "bind" {
         // The source may be a link.
-        "bind" => Ok(Some(Tree::read(&fs_err::canonicalize(&step.source)?)?)),
-        "overlay" => {
-            let mut lowers = Vec::new();
-            let mut upper = None;
-            for option in &step.options {
-                match (option.key.as_str(), option.value.as_deref()) {
-                    ("lowerdir+", Some(directory)) => lowers.push(PathBuf::from(directory)),
-                    ("upperdir", Some(directory)) => upper = Some(PathBuf::from(directory)),
-                    ("redirect_dir" | "metacopy", Some("on")) => return Ok(None),
-                    _ => {}
-                }
-            }
-            let mut layers = Vec::new();
-            for directory in lowers.iter().rev() {
-                let raw = Tree::read(directory)?;
-                let digest = raw.digest();
-                let known = *lower.entry(directory.clone()).or_insert(digest);
-                ensure!(known == digest, "`{}` has changed", directory.display());
-                layers.push(overlay_layer(&raw, directory)?);
-            }
-            if let Some(directory) = upper {
-                layers.push(overlay_layer(&Tree::read(&directory)?, &directory)?);
-            }
-            Ok(Some(merge(&layers)))
-        }
-        _ => Ok(None),
+        return Ok(Some(Tree::read(&fs_err::canonicalize(&step.source)?)?));
     }
+    let mut lowers = Vec::new();
+    let mut upper = None;
+    for option in &step.options {
+        match (option.key.as_str(), option.value.as_deref()) {
+            ("lowerdir+", Some(directory)) => lowers.push(PathBuf::from(directory)),
+            ("upperdir", Some(directory)) => upper = Some(PathBuf::from(directory)),
+            ("redirect_dir" | "metacopy", Some("on")) => return Ok(None),
+            _ => {}
+        }
+    }
+    if lowers.is_empty() {
+        return Ok(None);
+    }
+    let mut layers = Vec::new();
+    for directory in lowers.iter().rev() {
+        let raw = Tree::read(directory)?;
+        let digest = raw.digest();
+        let known = *lower.entry(directory.clone()).or_insert(digest);
+        ensure!(known == digest, "`{}` has changed", directory.display());
+        layers.push(overlay_layer(&raw, directory)?);
+    }
+    if let Some(directory) = upper {
+        layers.push(overlay_layer(&Tree::read(&directory)?, &directory)?);
+    }
+    Ok(Some(merge(&layers)))
 }
 
 /// A directory in overlay's format: a whiteout is a character device 0:0, an opaque directory has

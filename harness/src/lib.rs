@@ -17,6 +17,7 @@ pub mod fixture;
 pub mod interrupt;
 pub mod leaks;
 pub mod live;
+pub mod matrix;
 pub mod model;
 pub mod oracle;
 pub mod prelude;
@@ -30,5 +31,6 @@ pub mod trial;
 pub mod workload;
 
 mod context;
+mod stand;
 
 pub use context::{Context, Setting};

@@ -56,7 +56,7 @@ impl Bench {
                 input.extend(["--rootfs-layer".into(), layers.package.into()]);
             }
         }
-        let features = btrfs::feature_of_strata(sh);
+        let features = btrfs::feature_alone(sh);
         cmd!(
             sh,
             "cargo build --locked --release --package strata {features...}"

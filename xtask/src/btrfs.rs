@@ -9,8 +9,8 @@ pub(crate) const FEATURES: &str = "strata/btrfs,strata-drivers/btrfs";
 /// The crate itself, to be left out where it cannot.
 pub(crate) const CRATE: &str = "strata-btrfs";
 
-/// What cargo is told for the package `strata` alone.
-pub(crate) fn feature_of_strata(sh: &Shell) -> &'static [&'static str] {
+/// What cargo is told for the package `strata` alone, or for `strata-drivers` alone.
+pub(crate) fn feature_alone(sh: &Shell) -> &'static [&'static str] {
     if is_buildable(sh) {
         &["--features", "btrfs"]
     } else {

@@ -2,6 +2,7 @@
 
 use crate::bench::{Against, Bench};
 use crate::clean::Clean;
+use crate::docs::Docs;
 use crate::exit::Stop;
 use crate::rootfs::Rootfs;
 use crate::smoke::Smoke;
@@ -24,6 +25,7 @@ cargo xtask COMMAND
                 the counts of the bench against benches/smoke-baseline.json, or make it anew
   soak  [--keep-going]
                 the same with the long versions of the tests
+  docs          write what is observed here into docs/semantics.md
   tidy          the house rules that the compiler does not check
   clean         remove mounts, loop devices and directories that a killed run left behind
   rootfs        make the cached root file system that `bench` uses, and print where it is
@@ -43,6 +45,7 @@ pub(crate) enum Command {
     Bench(Bench),
     Test(Test),
     Tidy(Tidy),
+    Docs(Docs),
     Clean(Clean),
     Smoke(Smoke),
     Soak(Soak),
@@ -86,6 +89,7 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> anyhow::Result<Command> {
             after_failure: after_failure(&mut arguments),
         }),
         Some("tidy") => Command::Tidy(Tidy),
+        Some("docs") => Command::Docs(Docs),
         Some("clean") => Command::Clean(Clean::everywhere()),
         Some("rootfs") => Command::Rootfs(Rootfs {
             build: arguments

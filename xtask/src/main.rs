@@ -9,6 +9,7 @@ mod against;
 mod bench;
 mod btrfs;
 mod clean;
+mod docs;
 mod exit;
 mod flags;
 mod fresh;
@@ -55,6 +56,7 @@ fn run() -> anyhow::Result<()> {
         Command::Bench(command) => command.run(&sh)?,
         Command::Test(command) => command.run(&sh)?,
         Command::Tidy(command) => command.run(&sh)?,
+        Command::Docs(command) => command.run(&sh)?,
         Command::Clean(command) => command.run(&sh)?,
         Command::Smoke(command) => command.run(&sh)?,
         Command::Soak(command) => command.run(&sh)?,

@@ -36,7 +36,7 @@ impl Smoke {
             Self::Compare => "--baseline",
             Self::Bless => "--write-baseline",
         };
-        let features = btrfs::feature_of_strata(sh);
+        let features = btrfs::feature_alone(sh);
         let mut command: std::process::Command = cmd!(
             sh,
             "cargo run --quiet --locked --package strata {features...} --

@@ -7,8 +7,7 @@ use super::tally::Tally;
 use super::{script, table};
 use crate::case::{Group, Verdict};
 use crate::conformance::{DriverSummary, Place, Progress, Summary, say};
-use crate::context::{Context, Setting};
-use crate::fixture::{Fixture, clean_leftovers};
+use crate::fixture::clean_leftovers;
 use crate::interrupt;
 use crate::model::operation::Operation;
 use crate::model::quirks::Bent;
@@ -16,16 +15,15 @@ use crate::model::text::render_script;
 use crate::report::junit;
 use crate::runner;
 use crate::seed::Seed;
+use crate::stand::Stand;
 use anyhow::{Context as _, Result};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use strata_driver::{Availability, DriverFactory, Host, OpenOptions, QuirkSet};
+use strata_driver::{DriverFactory, QuirkSet};
 
-/// Bytes of the file system that a driver is given; sparse.
-const FIXTURE_SIZE: u64 = 4 << 30;
 /// Operations left out for quirks, at most: hundredths of all.
 const MOST_LEFT_OUT: u64 = 3;
 
@@ -123,7 +121,11 @@ pub fn run(factories: &[Arc<dyn DriverFactory>], options: &Options) -> Result<Su
     for factory in factories {
         let made = match &missing {
             Some(reason) => Err(reason.clone()),
-            None => prepare(factory, options, &runtime)?,
+            None => Stand::take(
+                factory,
+                (&options.place, &options.settings, options.seed),
+                &runtime,
+            )?,
         };
         match made {
             Ok(subject) => ready.push(subject),
@@ -142,54 +144,6 @@ pub fn run(factories: &[Arc<dyn DriverFactory>], options: &Options) -> Result<Su
         subject.fixture.close()?;
     }
     session.end()
-}
-
-/// A driver that can be run here.
-struct Subject {
-    setting: Setting,
-    quirks: QuirkSet,
-    backing: String,
-    fixture: Fixture,
-}
-
-fn prepare(
-    factory: &Arc<dyn DriverFactory>,
-    options: &Options,
-    runtime: &Arc<tokio::runtime::Runtime>,
-) -> Result<Result<Subject, String>> {
-    let fixture = match &options.place {
-        Place::FileSystem(kind) => Fixture::file_system(*kind, FIXTURE_SIZE)?,
-        Place::Directory(path) => Fixture::directory_in(path)?,
-    };
-    let host = Host::probe();
-    if let Availability::Unavailable(why) = factory.probe(&host, &fixture.path().join("root")) {
-        fixture.close()?;
-        return Ok(Err(format!("{} ({})", why.missing, why.hint)));
-    }
-    let mut open = OpenOptions::new(fixture.path().join("root"));
-    open.settings.clone_from(&options.settings);
-    let setting = Setting {
-        factory: factory.clone(),
-        host,
-        runtime: runtime.clone(),
-        place: fixture.path().to_owned(),
-        kind: fixture.kind(),
-        seed: options.seed,
-        child: None,
-        open,
-    };
-    let place = fixture.path().join("asked");
-    let mut context = Context::new(&setting, place.clone())?;
-    let quirks = context.capabilities().quirks.clone();
-    context.shut()?;
-    drop(context);
-    runner::remove_place(&place)?;
-    Ok(Ok(Subject {
-        setting,
-        quirks,
-        backing: fixture.backing(),
-        fixture,
-    }))
 }
 
 struct Session<'a> {
@@ -217,7 +171,7 @@ impl Session<'_> {
         }
     }
 
-    fn alone(&mut self, subject: &Subject) -> Result<()> {
+    fn alone(&mut self, subject: &Stand) -> Result<()> {
         let bent = Bent::declared(subject.quirks.clone());
         let driver = subject.setting.factory.name().to_string();
         let mut line = Line {
@@ -278,7 +232,7 @@ impl Session<'_> {
     }
 
     /// One script on every driver: equal layers, whatever stores them.
-    fn together(&mut self, subjects: &[Subject]) -> Result<()> {
+    fn together(&mut self, subjects: &[Stand]) -> Result<()> {
         let quirks: QuirkSet = subjects.iter().flat_map(|one| one.quirks.clone()).collect();
         let bent = Bent::avoided(quirks);
         let extent = self.options.extent.expect("asked for by the caller");

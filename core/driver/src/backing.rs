@@ -12,7 +12,7 @@ use crate::plan::{MountFlags, MountOption, MountStep};
 use crate::process::Tool;
 use crate::snapshot::Bytes;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use strata_sys::lock::FileLock;
 use strata_sys::loopdev::{self, LoopDevice, LoopOptions};
 use strata_sys::namespace;
@@ -20,6 +20,10 @@ use strata_sys::statmount::{self, UniqueMountId};
 
 /// How long mkfs may take: it writes little, but it may write to a slow disk.
 const MKFS_TIME: Duration = Duration::from_mins(5);
+
+/// How long the last holder waits for a mount that is in use. What looks at all mounts of a host,
+/// or a process that ends, has it for a moment only.
+const PASSING_USE: Duration = Duration::from_millis(250);
 
 /// Whether the loop device goes through the page cache of the file's own file system.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -280,7 +284,7 @@ impl LoopFileSystem {
         drop(share);
         let last = FileLock::try_exclusive(&self.file)?;
         if last.is_some() && is_mounted_on(&self.device, &self.mount_point)? {
-            mount::unmount_one(&self.mount_point)?;
+            unmount_patiently(&self.mount_point)?;
             let record = beside(&self.file, "json");
             match fs_err::remove_file(record) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -324,6 +328,18 @@ impl Drop for LoopFileSystem {
             tracing::warn!(
                 backing = %self.file.display(), error = %error.chain(), "backing left behind"
             );
+        }
+    }
+}
+
+fn unmount_patiently(mount_point: &Path) -> Result<()> {
+    let until = Instant::now() + PASSING_USE;
+    loop {
+        match mount::unmount_one(mount_point) {
+            Err(error) if error.kind() == ErrorKind::InUse && Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            other => return other,
         }
     }
 }

@@ -116,6 +116,24 @@ fn a_busy_backing_stays_for_the_next_holder() {
     assert!(is_detached(directory.path()));
 }
 
+#[test]
+fn a_passing_use_is_waited_for() {
+    if !is_root() {
+        return;
+    }
+    let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let backing = LoopFileSystem::take(&spec(directory.path())).unwrap();
+    let user = fs_err::File::create(backing.mount_point().join("open")).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            drop(user);
+        });
+        backing.release().unwrap();
+    });
+    assert!(is_detached(directory.path()));
+}
+
 /// The side of a process that is killed while it holds; as a test of its own it has nothing to do.
 #[test]
 fn child() {

@@ -156,6 +156,85 @@ fn nested_subvolumes_refuse_a_commit_and_go_with_the_snapshot() {
 }
 
 #[test]
+fn what_was_made_read_only_goes_with_what_is_in_it() {
+    let Some(ground) = Ground::new(&[]) else {
+        return;
+    };
+    let key = name("key");
+    ground.prepare(&key, None);
+    ground.edit(&key, |root| {
+        subvolume(&root.join("outer"));
+        subvolume(&root.join("outer/inner"));
+        for read_only in [root.join("outer/inner"), root.join("outer"), root.into()] {
+            btrfs::set_read_only(fs_err::File::open(read_only).unwrap(), true).unwrap();
+        }
+    });
+    ground.wait(ground.driver().remove(&key)).unwrap();
+    let pool = fs_err::File::open(ground.pool()).unwrap();
+    assert_eq!(btrfs::children(&pool).unwrap(), []);
+}
+
+#[test]
+fn what_is_no_subvolume_is_removed_as_well() {
+    let Some(ground) = Ground::new(&[]) else {
+        return;
+    };
+    let key = name("key");
+    ground.prepare(&key, None);
+    // As a copy of the root would have it; there are other subvolumes around.
+    let tree = ground.home().join("fs");
+    fs_err::remove_dir(&tree).unwrap();
+    subvolume(&ground.pool().join("outer"));
+    fs_err::create_dir_all(tree.join("a/b")).unwrap();
+    ground.wait(ground.driver().remove(&key)).unwrap();
+    assert!(ground.pool().join("outer").exists());
+
+    // A snapshot of the subvolume that a root lies in holds empty directories for those inside.
+    let (outer, again) = (ground.pool().join("outer"), ground.pool().join("again"));
+    let open = |root: &Path| {
+        let options = OpenOptions::new(root.join("root"));
+        BtrfsFactory.open(&options, &Host::probe()).unwrap()
+    };
+    let inner = open(&outer);
+    let options = PrepareOptions::default();
+    ground.wait(inner.prepare(&key, None, &options)).unwrap();
+    ground.wait(inner.close()).unwrap();
+    let source = btrfsutil::subvolume::Subvolume::get(outer.as_path()).unwrap();
+    source.snapshot(again.as_path(), None, None).unwrap();
+    let copy = open(&again);
+    ground.wait(copy.remove(&key)).unwrap();
+    assert!(ground.wait(copy.list()).unwrap().is_empty());
+    ground.wait(copy.close()).unwrap();
+}
+
+#[test]
+fn a_lost_file_is_told_and_not_made_again_empty() {
+    let Some(mut ground) = Ground::new(&[]) else {
+        return;
+    };
+    let key = name("key");
+    ground.prepare(&key, None);
+    ground.edit(&key, |root| fs_err::write(root.join("f"), "1").unwrap());
+    ground.close();
+    let (file, aside) = (
+        ground.options.root.join("backing.img"),
+        ground.directory.path().join("aside"),
+    );
+    fs_err::rename(&file, &aside).unwrap();
+    let lost = BtrfsFactory.open(&ground.options, &Host::probe());
+    assert_eq!(lost.unwrap_err().kind(), ErrorKind::Corrupt);
+    assert!(!file.exists());
+    fs_err::rename(&aside, &file).unwrap();
+    ground.open();
+    ground.edit(&key, |root| assert!(root.join("f").exists()));
+    ground.wait(ground.driver().remove(&key)).unwrap();
+    ground.close();
+    // Nothing is lost with a file that held nothing.
+    fs_err::remove_file(&file).unwrap();
+    ground.open();
+}
+
+#[test]
 fn half_commits_are_undone_before_their_row_and_finished_behind_it() {
     let Some(mut ground) = Ground::new(&[]) else {
         return;

@@ -2,6 +2,7 @@
 //! Root only; everything lies in a file in memory.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use rustix::fs::{Mode, OFlags};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strata_btrfs::BtrfsFactory;
@@ -169,6 +170,32 @@ fn what_was_made_read_only_goes_with_what_is_in_it() {
             btrfs::set_read_only(fs_err::File::open(read_only).unwrap(), true).unwrap();
         }
     });
+    ground.wait(ground.driver().remove(&key)).unwrap();
+    let pool = fs_err::File::open(ground.pool()).unwrap();
+    assert_eq!(btrfs::children(&pool).unwrap(), []);
+}
+
+#[test]
+fn a_subvolume_deeper_than_a_path_is_found_and_removed() {
+    let Some(ground) = Ground::new(&[]) else {
+        return;
+    };
+    let key = name("key");
+    ground.prepare(&key, None);
+    ground.edit(&key, |root| {
+        let mut here = fs_err::File::open(root).unwrap().into_parts().0;
+        let name = "d".repeat(200);
+        for _ in 0..22 {
+            rustix::fs::mkdirat(&here, &*name, Mode::RWXU).unwrap();
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+            here = rustix::fs::openat(&here, &*name, flags, Mode::empty())
+                .unwrap()
+                .into();
+        }
+        btrfs::create(&here, "inner".as_ref()).unwrap();
+    });
+    let refused = ground.commit(&key, &self::name("layer")).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidState);
     ground.wait(ground.driver().remove(&key)).unwrap();
     let pool = fs_err::File::open(ground.pool()).unwrap();
     assert_eq!(btrfs::children(&pool).unwrap(), []);

@@ -66,11 +66,16 @@ fn made_nothing(path: &Path, said: LibError) -> strata_driver::Error {
 pub(crate) fn find_nested(root: BorrowedFd<'_>, path: &Path) -> Result<Option<PathBuf>> {
     let found = btrfs::children(root).and_then(|children| match children.first() {
         None => Ok(None),
-        Some(child) => {
-            let (mut place, name) = btrfs::place_of(root, *child)?;
-            place.extend(name);
-            Ok(Some(PathBuf::from(OsString::from_vec(place))))
-        }
+        Some(child) => match btrfs::place_of(root, *child) {
+            Ok((mut place, name)) => {
+                place.extend(name);
+                Ok(Some(PathBuf::from(OsString::from_vec(place))))
+            }
+            Err(error) if error.is(Errno::NAMETOOLONG) => {
+                Ok(Some(PathBuf::from("(a path that is too long to be told)")))
+            }
+            Err(error) => Err(error),
+        },
     });
     found.map_err(|error| {
         BtrfsError::Look {
@@ -132,6 +137,8 @@ fn remove_at(parent: BorrowedFd<'_>, name: &OsStr) -> Result<(), SysError> {
         let (place, inner) = match btrfs::place_of(&root, child) {
             // Somebody else removes the same subvolume.
             Err(error) if error.is(Errno::NOENT) => continue,
+            // The kernel tells no such place; a walk comes there.
+            Err(error) if error.is(Errno::NAMETOOLONG) => return remove_directory(parent, name),
             placed => placed?,
         };
         let place = match open_beneath(root.as_fd(), OsStr::from_bytes(&place)) {

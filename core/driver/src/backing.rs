@@ -199,12 +199,20 @@ impl LoopFileSystem {
         };
         mount::attach_step(&step, &mount_point)?;
         // From here on the mount keeps the device, which goes with it.
-        let backing = taken(device.leak());
-        if made && spec.fs_type == "ext4" {
-            backing.remove_lost_and_found()?;
+        let mut backing = taken(device.leak());
+        let tidied = if made && spec.fs_type == "ext4" {
+            backing.remove_lost_and_found()
+        } else {
+            Ok(())
+        };
+        match tidied.and_then(|()| backing.record()) {
+            Ok(()) => Ok(backing),
+            // Not left to drop, which would wait for the set-up lock that is held here.
+            Err(error) => Err(match backing.let_go_locked() {
+                Ok(()) => error,
+                Err(rollback) => error.with_rollback(rollback),
+            }),
         }
-        backing.write_record()?;
-        Ok(backing)
     }
 
     /// Where it is mounted.
@@ -277,11 +285,18 @@ impl LoopFileSystem {
     }
 
     fn let_go(&mut self) -> Result<()> {
-        let Some(share) = self.share.take() else {
+        if self.share.is_none() {
             return Ok(());
-        };
+        }
         let lock = setup_lock(&self.file)?;
-        drop(share);
+        let gone = self.let_go_locked();
+        drop(lock);
+        gone
+    }
+
+    /// [`let_go`](Self::let_go) by who holds the set-up lock.
+    fn let_go_locked(&mut self) -> Result<()> {
+        drop(self.share.take());
         let last = FileLock::try_exclusive(&self.file)?;
         if last.is_some() && is_mounted_on(&self.device, &self.mount_point)? {
             unmount_patiently(&self.mount_point)?;
@@ -293,7 +308,6 @@ impl LoopFileSystem {
                 Ok(()) | Err(_) => {}
             }
         }
-        drop(lock);
         Ok(())
     }
 
@@ -304,6 +318,20 @@ impl LoopFileSystem {
                 Err(Error::io("take backing", error))
             }
             Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Writes the record, if there is room: only a clean-up after a crash needs it, and what is to
+    /// be removed from a full disk must be taken first.
+    fn record(&self) -> Result<()> {
+        match self.write_record() {
+            Err(error) if error.kind() == ErrorKind::NoSpace => {
+                tracing::warn!(
+                    backing = %self.file.display(), error = %error.chain(), "no record of the backing"
+                );
+                Ok(())
+            }
+            other => other,
         }
     }
 

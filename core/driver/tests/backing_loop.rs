@@ -247,3 +247,20 @@ fn every_type_works_or_names_its_package() {
         assert!(is_detached(directory.path()));
     }
 }
+
+#[test]
+fn a_backing_that_cannot_be_recorded_is_given_back() {
+    if !is_root() {
+        return;
+    }
+    let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let in_the_way = directory.path().join("image.json.new");
+    fs_err::create_dir(&in_the_way).unwrap();
+    // Once this waited for a lock of its own, for ever.
+    LoopFileSystem::take(&spec(directory.path())).unwrap_err();
+    assert!(is_detached(directory.path()));
+    fs_err::remove_dir(&in_the_way).unwrap();
+    let backing = LoopFileSystem::take(&spec(directory.path())).unwrap();
+    backing.release().unwrap();
+    assert!(is_detached(directory.path()));
+}

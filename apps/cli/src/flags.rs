@@ -107,10 +107,10 @@ pub(crate) struct VerifyFlags {
     pub(crate) json: Option<PathBuf>,
     /// Run one seeded edit script on all drivers over ext4, xfs and btrfs instead, and compare
     /// the layers
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["filter", "file_system", "directory", "junit", "json", "list", "rootless"])]
     pub(crate) cross: bool,
     /// Run in a user namespace with subordinate ids
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["junit", "json"])]
     pub(crate) rootless: bool,
     /// List the cases and end
     #[arg(long)]

@@ -174,8 +174,18 @@ fn build(sh: &Shell, revision: &str, place: &Path) -> Result<PathBuf> {
     let target = place.join("target");
     let _there = sh.push_dir(&tree);
     let _apart = sh.push_env("CARGO_TARGET_DIR", &target);
-    cmd!(sh, "cargo build --locked --release --package strata")
-        .quiet()
-        .run()?;
+    // An older revision may not know the driver.
+    let manifest = fs_err::read_to_string(tree.join("apps/cli/Cargo.toml"))?;
+    let features = if manifest.contains("\nbtrfs = ") {
+        crate::btrfs::feature_of_strata(sh)
+    } else {
+        &[]
+    };
+    cmd!(
+        sh,
+        "cargo build --locked --release --package strata {features...}"
+    )
+    .quiet()
+    .run()?;
     Ok(target.join("release/strata"))
 }

@@ -107,7 +107,7 @@ pub(crate) struct VerifyFlags {
     pub(crate) json: Option<PathBuf>,
     /// Run one seeded edit script on all drivers over ext4, xfs and btrfs instead, and compare
     /// the layers
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["filter", "file_system", "directory", "junit", "json", "list", "rootless"])]
     pub(crate) cross: bool,
     /// Run random scripts against the model instead, for so long on each driver
     #[arg(long, value_name = "N", conflicts_with = "cases")]
@@ -119,7 +119,7 @@ pub(crate) struct VerifyFlags {
     #[arg(long, value_name = "FILE")]
     pub(crate) replay: Vec<PathBuf>,
     /// Run in a user namespace with subordinate ids
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["junit", "json"])]
     pub(crate) rootless: bool,
     /// List the cases and end
     #[arg(long)]

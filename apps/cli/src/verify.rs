@@ -280,6 +280,9 @@ fn inner(
     command.arg("verify").arg("--directory").arg(place);
     if let Some(driver) = &settings.driver {
         command.arg("--driver").arg(&driver.value);
+        for (key, setting) in settings.options.get(&driver.value).into_iter().flatten() {
+            command.arg("-o").arg(format!("{key}={}", setting.value));
+        }
     }
     if !flags.require.is_empty() {
         command.arg("--require").arg(flags.require.join(","));

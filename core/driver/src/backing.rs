@@ -12,7 +12,7 @@ use crate::plan::{MountFlags, MountOption, MountStep};
 use crate::process::Tool;
 use crate::snapshot::Bytes;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use strata_sys::lock::FileLock;
 use strata_sys::loopdev::{self, LoopDevice, LoopOptions};
 use strata_sys::namespace;
@@ -20,6 +20,10 @@ use strata_sys::statmount::{self, UniqueMountId};
 
 /// How long mkfs may take: it writes little, but it may write to a slow disk.
 const MKFS_TIME: Duration = Duration::from_mins(5);
+
+/// How long the last holder waits for a mount that is in use. What looks at all mounts of a host,
+/// or a process that ends, has it for a moment only.
+const PASSING_USE: Duration = Duration::from_millis(250);
 
 /// Whether the loop device goes through the page cache of the file's own file system.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -195,12 +199,20 @@ impl LoopFileSystem {
         };
         mount::attach_step(&step, &mount_point)?;
         // From here on the mount keeps the device, which goes with it.
-        let backing = taken(device.leak());
-        if made && spec.fs_type == "ext4" {
-            backing.remove_lost_and_found()?;
+        let mut backing = taken(device.leak());
+        let tidied = if made && spec.fs_type == "ext4" {
+            backing.remove_lost_and_found()
+        } else {
+            Ok(())
+        };
+        match tidied.and_then(|()| backing.record()) {
+            Ok(()) => Ok(backing),
+            // Not left to drop, which would wait for the set-up lock that is held here.
+            Err(error) => Err(match backing.let_go_locked() {
+                Ok(()) => error,
+                Err(rollback) => error.with_rollback(rollback),
+            }),
         }
-        backing.write_record()?;
-        Ok(backing)
     }
 
     /// Where it is mounted.
@@ -273,14 +285,21 @@ impl LoopFileSystem {
     }
 
     fn let_go(&mut self) -> Result<()> {
-        let Some(share) = self.share.take() else {
+        if self.share.is_none() {
             return Ok(());
-        };
+        }
         let lock = setup_lock(&self.file)?;
-        drop(share);
+        let gone = self.let_go_locked();
+        drop(lock);
+        gone
+    }
+
+    /// [`let_go`](Self::let_go) by who holds the set-up lock.
+    fn let_go_locked(&mut self) -> Result<()> {
+        drop(self.share.take());
         let last = FileLock::try_exclusive(&self.file)?;
         if last.is_some() && is_mounted_on(&self.device, &self.mount_point)? {
-            mount::unmount_one(&self.mount_point)?;
+            unmount_patiently(&self.mount_point)?;
             let record = beside(&self.file, "json");
             match fs_err::remove_file(record) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -289,7 +308,6 @@ impl LoopFileSystem {
                 Ok(()) | Err(_) => {}
             }
         }
-        drop(lock);
         Ok(())
     }
 
@@ -300,6 +318,20 @@ impl LoopFileSystem {
                 Err(Error::io("take backing", error))
             }
             Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Writes the record, if there is room: only a clean-up after a crash needs it, and what is to
+    /// be removed from a full disk must be taken first.
+    fn record(&self) -> Result<()> {
+        match self.write_record() {
+            Err(error) if error.kind() == ErrorKind::NoSpace => {
+                tracing::warn!(
+                    backing = %self.file.display(), error = %error.chain(), "no record of the backing"
+                );
+                Ok(())
+            }
+            other => other,
         }
     }
 
@@ -324,6 +356,18 @@ impl Drop for LoopFileSystem {
             tracing::warn!(
                 backing = %self.file.display(), error = %error.chain(), "backing left behind"
             );
+        }
+    }
+}
+
+fn unmount_patiently(mount_point: &Path) -> Result<()> {
+    let until = Instant::now() + PASSING_USE;
+    loop {
+        match mount::unmount_one(mount_point) {
+            Err(error) if error.kind() == ErrorKind::InUse && Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            other => return other,
         }
     }
 }

@@ -116,6 +116,24 @@ fn a_busy_backing_stays_for_the_next_holder() {
     assert!(is_detached(directory.path()));
 }
 
+#[test]
+fn a_passing_use_is_waited_for() {
+    if !is_root() {
+        return;
+    }
+    let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let backing = LoopFileSystem::take(&spec(directory.path())).unwrap();
+    let user = fs_err::File::create(backing.mount_point().join("open")).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            drop(user);
+        });
+        backing.release().unwrap();
+    });
+    assert!(is_detached(directory.path()));
+}
+
 /// The side of a process that is killed while it holds; as a test of its own it has nothing to do.
 #[test]
 fn child() {
@@ -228,4 +246,21 @@ fn every_type_works_or_names_its_package() {
         }
         assert!(is_detached(directory.path()));
     }
+}
+
+#[test]
+fn a_backing_that_cannot_be_recorded_is_given_back() {
+    if !is_root() {
+        return;
+    }
+    let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let in_the_way = directory.path().join("image.json.new");
+    fs_err::create_dir(&in_the_way).unwrap();
+    // Once this waited for a lock of its own, for ever.
+    LoopFileSystem::take(&spec(directory.path())).unwrap_err();
+    assert!(is_detached(directory.path()));
+    fs_err::remove_dir(&in_the_way).unwrap();
+    let backing = LoopFileSystem::take(&spec(directory.path())).unwrap();
+    backing.release().unwrap();
+    assert!(is_detached(directory.path()));
 }

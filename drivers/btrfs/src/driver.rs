@@ -2,6 +2,7 @@
 
 use crate::config::{Config, OPTIONS};
 use crate::diff;
+use crate::layout::Layout;
 use crate::mechanism::{Mechanism, Pool, Quotas, open_directory};
 use crate::probe;
 use async_trait::async_trait;
@@ -73,6 +74,7 @@ impl Btrfs {
             },
         )?;
         let layout = probe::layout(&options.root)?;
+        refuse_lost_file(&layout, &catalog)?;
         let pool = Pool::open(&layout, &config)?;
         let capabilities = probe::capabilities(layout.pool(), &config).map_err(unavailable)?;
         let quotas = Quotas::open(config.quota, open_directory(layout.pool())?.as_fd())?;
@@ -253,6 +255,20 @@ impl StorageDriver for Btrfs {
     async fn close(&self) -> Result<()> {
         self.run(|m| m.pool.release()).await
     }
+}
+
+/// A file system that is made anew would show snapshots empty, or not at all.
+fn refuse_lost_file(layout: &Layout, catalog: &Catalog) -> Result<()> {
+    let file = layout.backing();
+    let is_lost = || layout.pool() != layout.root() && !file.exists();
+    // Asked again behind the rows: somebody else may just have made the file, and then them.
+    if !is_lost() || catalog.list()?.is_empty() || !is_lost() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Corrupt, "open")
+        .because("the file that holds all snapshots is gone")
+        .with("backing", file.display())
+        .hint("put it back, or delete the root and start anew"))
 }
 
 fn not_found(operation: &'static str, name: &SnapshotName) -> Error {

@@ -2,6 +2,7 @@
 //! Root only; everything lies in a file in memory.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use rustix::fs::{Mode, OFlags};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strata_btrfs::BtrfsFactory;
@@ -153,6 +154,111 @@ fn nested_subvolumes_refuse_a_commit_and_go_with_the_snapshot() {
     ground.wait(ground.driver().remove(&key)).unwrap();
     let pool = fs_err::File::open(ground.pool()).unwrap();
     assert_eq!(btrfs::children(&pool).unwrap(), []);
+}
+
+#[test]
+fn what_was_made_read_only_goes_with_what_is_in_it() {
+    let Some(ground) = Ground::new(&[]) else {
+        return;
+    };
+    let key = name("key");
+    ground.prepare(&key, None);
+    ground.edit(&key, |root| {
+        subvolume(&root.join("outer"));
+        subvolume(&root.join("outer/inner"));
+        for read_only in [root.join("outer/inner"), root.join("outer"), root.into()] {
+            btrfs::set_read_only(fs_err::File::open(read_only).unwrap(), true).unwrap();
+        }
+    });
+    ground.wait(ground.driver().remove(&key)).unwrap();
+    let pool = fs_err::File::open(ground.pool()).unwrap();
+    assert_eq!(btrfs::children(&pool).unwrap(), []);
+}
+
+#[test]
+fn a_subvolume_deeper_than_a_path_is_found_and_removed() {
+    let Some(ground) = Ground::new(&[]) else {
+        return;
+    };
+    let key = name("key");
+    ground.prepare(&key, None);
+    ground.edit(&key, |root| {
+        let mut here = fs_err::File::open(root).unwrap().into_parts().0;
+        let name = "d".repeat(200);
+        for _ in 0..22 {
+            rustix::fs::mkdirat(&here, &*name, Mode::RWXU).unwrap();
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+            here = rustix::fs::openat(&here, &*name, flags, Mode::empty())
+                .unwrap()
+                .into();
+        }
+        btrfs::create(&here, "inner".as_ref()).unwrap();
+    });
+    let refused = ground.commit(&key, &self::name("layer")).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidState);
+    ground.wait(ground.driver().remove(&key)).unwrap();
+    let pool = fs_err::File::open(ground.pool()).unwrap();
+    assert_eq!(btrfs::children(&pool).unwrap(), []);
+}
+
+#[test]
+fn what_is_no_subvolume_is_removed_as_well() {
+    let Some(ground) = Ground::new(&[]) else {
+        return;
+    };
+    let key = name("key");
+    ground.prepare(&key, None);
+    // As a copy of the root would have it; there are other subvolumes around.
+    let tree = ground.home().join("fs");
+    fs_err::remove_dir(&tree).unwrap();
+    subvolume(&ground.pool().join("outer"));
+    fs_err::create_dir_all(tree.join("a/b")).unwrap();
+    ground.wait(ground.driver().remove(&key)).unwrap();
+    assert!(ground.pool().join("outer").exists());
+
+    // A snapshot of the subvolume that a root lies in holds empty directories for those inside.
+    let (outer, again) = (ground.pool().join("outer"), ground.pool().join("again"));
+    let open = |root: &Path| {
+        let options = OpenOptions::new(root.join("root"));
+        BtrfsFactory.open(&options, &Host::probe()).unwrap()
+    };
+    let inner = open(&outer);
+    let options = PrepareOptions::default();
+    ground.wait(inner.prepare(&key, None, &options)).unwrap();
+    ground.wait(inner.close()).unwrap();
+    let source = btrfsutil::subvolume::Subvolume::get(outer.as_path()).unwrap();
+    source.snapshot(again.as_path(), None, None).unwrap();
+    let copy = open(&again);
+    ground.wait(copy.remove(&key)).unwrap();
+    assert!(ground.wait(copy.list()).unwrap().is_empty());
+    ground.wait(copy.close()).unwrap();
+}
+
+#[test]
+fn a_lost_file_is_told_and_not_made_again_empty() {
+    let Some(mut ground) = Ground::new(&[]) else {
+        return;
+    };
+    let key = name("key");
+    ground.prepare(&key, None);
+    ground.edit(&key, |root| fs_err::write(root.join("f"), "1").unwrap());
+    ground.close();
+    let (file, aside) = (
+        ground.options.root.join("backing.img"),
+        ground.directory.path().join("aside"),
+    );
+    fs_err::rename(&file, &aside).unwrap();
+    let lost = BtrfsFactory.open(&ground.options, &Host::probe());
+    assert_eq!(lost.unwrap_err().kind(), ErrorKind::Corrupt);
+    assert!(!file.exists());
+    fs_err::rename(&aside, &file).unwrap();
+    ground.open();
+    ground.edit(&key, |root| assert!(root.join("f").exists()));
+    ground.wait(ground.driver().remove(&key)).unwrap();
+    ground.close();
+    // Nothing is lost with a file that held nothing.
+    fs_err::remove_file(&file).unwrap();
+    ground.open();
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::bench::bed::require_journal;
 use crate::bench::command::Tool;
 use crate::bench::plan::BenchPlan;
 use crate::bench::unfit::Unfit;
-use crate::fixture::{Fixture, clean_leftovers};
+use crate::fixture::Fixture;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use strata_sys::mount::{FsContext, MountAttributes};
@@ -22,11 +22,8 @@ pub(super) struct Ground {
 }
 
 impl Ground {
-    /// Takes the ground that `plan` names, after removing what dead runs left.
+    /// Takes the ground that `plan` names.
     pub(super) fn take(plan: &BenchPlan) -> Result<Self> {
-        for path in clean_leftovers()? {
-            tracing::info!(path = %path.display(), "removed what a dead run left");
-        }
         let place = match &plan.scratch {
             Some(chosen) => chosen.clone(),
             None => best_place()?,

@@ -19,6 +19,7 @@ use crate::bench::subject::bare_walk;
 use crate::bench::syscalls::{SyscallCounter, counter};
 use crate::bench::unfit::Unfit;
 use crate::bench::workloads::{self, Cache, Run, Workload};
+use crate::fixture::clean_leftovers;
 use crate::interrupt;
 use anyhow::{Context, Result, ensure};
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +47,11 @@ pub fn run(
     plan.check()?;
     if !rustix::process::geteuid().is_root() {
         return Err(Unfit::new("loop devices and mounts need root; run it as root").into());
+    }
+    // In the namespace that has their mounts: a mount that goes with its directory only keeps its
+    // loop device, and that the mount.
+    for path in clean_leftovers()? {
+        tracing::info!(path = %path.display(), "removed what a dead run left");
     }
     if rustix::thread::gettid() == rustix::process::getpid() {
         strata_sys::namespace::unshare_mounts()?;

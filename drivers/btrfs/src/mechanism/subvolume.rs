@@ -66,11 +66,16 @@ fn made_nothing(path: &Path, said: LibError) -> strata_driver::Error {
 pub(crate) fn find_nested(root: BorrowedFd<'_>, path: &Path) -> Result<Option<PathBuf>> {
     let found = btrfs::children(root).and_then(|children| match children.first() {
         None => Ok(None),
-        Some(child) => {
-            let (mut place, name) = btrfs::place_of(root, *child)?;
-            place.extend(name);
-            Ok(Some(PathBuf::from(OsString::from_vec(place))))
-        }
+        Some(child) => match btrfs::place_of(root, *child) {
+            Ok((mut place, name)) => {
+                place.extend(name);
+                Ok(Some(PathBuf::from(OsString::from_vec(place))))
+            }
+            Err(error) if error.is(Errno::NAMETOOLONG) => {
+                Ok(Some(PathBuf::from("(a path that is too long to be told)")))
+            }
+            Err(error) => Err(error),
+        },
     });
     found.map_err(|error| {
         BtrfsError::Look {
@@ -117,10 +122,23 @@ fn remove_at(parent: BorrowedFd<'_>, name: &OsStr) -> Result<(), SysError> {
         Err(Errno::NOENT) => return Ok(()),
         opened => opened.map_err(fail("openat2"))?,
     };
-    for child in btrfs::children(&root)? {
+    let children = btrfs::children(&root);
+    // A plain directory tells of the subvolume around it, or of nothing.
+    let is_told = children.as_ref().is_ok_and(Vec::is_empty);
+    if !is_told && !is_subvolume(&root).map_err(fail("fstat"))? {
+        return remove_directory(parent, name);
+    }
+    let children = children?;
+    if !children.is_empty() {
+        // Whoever mounted it may have made it read-only since, and then nothing in it can go.
+        btrfs::set_read_only(&root, false)?;
+    }
+    for child in children {
         let (place, inner) = match btrfs::place_of(&root, child) {
             // Somebody else removes the same subvolume.
             Err(error) if error.is(Errno::NOENT) => continue,
+            // The kernel tells no such place; a walk comes there.
+            Err(error) if error.is(Errno::NAMETOOLONG) => return remove_directory(parent, name),
             placed => placed?,
         };
         let place = match open_beneath(root.as_fd(), OsStr::from_bytes(&place)) {
@@ -139,8 +157,19 @@ fn remove_at(parent: BorrowedFd<'_>, name: &OsStr) -> Result<(), SysError> {
             remove_unprivileged(parent, name, &root)
         }
         Err(error) if error.is(Errno::NOENT) => Ok(()),
+        Err(error) if error.is(Errno::INVAL) && !is_subvolume(&root).map_err(fail("fstat"))? => {
+            remove_directory(parent, name)
+        }
         other => other,
     }
+}
+
+/// Whether the directory is the root of a subvolume, and not what stands in its place where the
+/// driver's root is a copy, or in a snapshot of a subvolume around it.
+fn is_subvolume(root: &OwnedFd) -> Result<bool, Errno> {
+    /// `BTRFS_FIRST_FREE_OBJECTID` of `linux/btrfs_tree.h`.
+    const ROOT_INODE: u64 = 256;
+    Ok(rustix::fs::fstat(root)?.st_ino == ROOT_INODE)
 }
 
 /// In a user namespace the ioctl takes a mount option and a subvolume that can be written; without
@@ -156,6 +185,10 @@ fn remove_unprivileged(
         Err(error) if error.is(Errno::NOENT) => return Ok(()),
         other => return other,
     }
+    remove_directory(parent, name)
+}
+
+fn remove_directory(parent: BorrowedFd<'_>, name: &OsStr) -> Result<(), SysError> {
     tree::remove(parent, name.as_bytes(), Budget::Unlimited)
         .map(drop)
         .map_err(|error| {

@@ -1,7 +1,7 @@
 //! What of a run does not depend on the machine, small enough to be committed.
 
 use super::read::{Recorded, RecordedCell};
-use super::rules::{Portable, RULES};
+use super::rules::{CALLS, Portable, RULES};
 use anyhow::{Result, ensure};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -53,7 +53,7 @@ impl Baseline {
                 .filter_map(|rule| Some((rule.name.to_owned(), *recorded.counts.get(rule.name)?)))
                 .collect();
             ensure!(
-                counts.contains_key("syncs"),
+                counts.contains_key(CALLS),
                 "system calls were not counted on {row} of {cell}, so this run is no baseline; \
                  repeat it where tracefs can be mounted or strace(1) may trace"
             );

@@ -14,7 +14,7 @@ pub use baseline::Baseline;
 pub use read::{Recorded, RecordedCell};
 pub use times::TimeChange;
 
-use rules::{Judged, RULES};
+use rules::{CALLS, Judged, RULES};
 
 /// What a comparison fails on, beside wrong results.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -144,6 +144,17 @@ pub fn compare(old: &Recorded, new: &Recorded, gate: Gate, unlike: Unlike) -> Co
 
 impl Comparison {
     fn counts(&mut self, (row, cell): (&str, &str), old: &RecordedCell, new: &RecordedCell) {
+        // Or a first run without tools, or a slip in a baseline, would let all pass.
+        if new.counts.contains_key(CALLS) && !old.counts.contains_key(CALLS) {
+            self.missing
+                .push(format!("{row} on {cell}: the first run counted no calls"));
+        }
+        for name in old.counts.keys() {
+            if RULES.iter().all(|rule| rule.name != name) {
+                self.missing
+                    .push(format!("{row} on {cell}: no count is called `{name}`"));
+            }
+        }
         for rule in RULES {
             let Some(before) = old.counts.get(rule.name) else {
                 continue;

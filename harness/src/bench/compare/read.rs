@@ -161,6 +161,12 @@ impl Recorded {
         for cell in file.cells {
             if cell.role == "measured" {
                 found.add(cell);
+            } else if let Some(fault) = &cell.incorrect {
+                // What others are held against was wrong.
+                found.incorrect.push(format!(
+                    "{} on {} ({}): {fault}",
+                    cell.workload, cell.cell, cell.role
+                ));
             }
         }
         found

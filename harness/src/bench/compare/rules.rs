@@ -78,11 +78,14 @@ const LOG_AHEAD_CALLS: f64 = 256.0;
 /// The same in bytes, and what the file system writes for it.
 const LOG_AHEAD_BYTES: f64 = 1.25 * 1024.0 * 1024.0;
 
+/// The count that is there wherever calls were counted at all.
+pub const CALLS: &str = "syncs";
+
 /// All counts, those that say most first. The figures in the reasons are the spread over repeated
 /// runs of one build, most of them on a machine with far more to do than processors.
 pub const RULES: &[Rule] = &[
     Rule {
-        name: "syncs",
+        name: CALLS,
         limit: Limit::Exact,
         portable: Portable::Yes,
         why: "decided by the driver and the workload alone; no spread",

@@ -70,6 +70,32 @@ fn wrong_result_comes_before_a_regression() {
 }
 
 #[test]
+fn wrong_control_is_a_wrong_run() {
+    let mut new = run(2);
+    let mut control = cell("fork", 1, &counts(1));
+    control["role"] = "control".into();
+    control["incorrect"] = "`a` is lost".into();
+    new["cells"].as_array_mut().unwrap().push(control);
+    assert_eq!(held(&run(2), &new, Gate::Counts).exit_code(), 1);
+}
+
+#[test]
+fn first_run_without_counts_gives_no_verdict() {
+    let mut old = run(2);
+    old["cells"][0]["counts"] = json!([]);
+    let found = held(&old, &run(9), Gate::Counts);
+    assert_eq!(found.exit_code(), 3);
+    assert!(found.missing[0].contains("counted no calls"), "{found:?}");
+
+    let mut baseline = serde_json::to_value(Baseline::of(&read(&run(2))).unwrap()).unwrap();
+    let counts = &mut baseline["cells"]["one:ext4"]["fork"];
+    counts["nmes"] = counts.as_object_mut().unwrap().remove("names").unwrap();
+    let found = held(&baseline, &run(2), Gate::Counts);
+    assert_eq!(found.exit_code(), 3);
+    assert!(found.missing[0].contains("`nmes`"), "{found:?}");
+}
+
+#[test]
 fn runs_made_otherwise_are_refused_unless_forced() {
     for (pointer, value) in [
         ("/run/env/kernel", json!("6.2")),

@@ -106,18 +106,24 @@ pub(crate) const COMMIT_MOUNTED_ELSEWHERE: Case = Case {
         let plan = context.wait(context.driver().mounts(&key))?;
         let target = context.path("elsewhere");
         fs_err::create_dir(&target)?;
-        run_in_private_namespace(|| {
-            // Nobody holds the snapshot any more, and no table that the driver can read has it.
+        // Nobody holds the snapshot any more, and no table that the driver can read has it. The
+        // namespace lives as long as it is held.
+        let elsewhere = run_in_private_namespace(|| {
             let mount = strata_driver::mount::mount(&plan, &target)?.leak();
-            let mut held = fs_err::OpenOptions::new()
+            let held = fs_err::OpenOptions::new()
                 .append(true)
                 .open(mount.join("f"))?;
-            judge(context, &key, "a mount in another namespace wrote", || {
-                let written = held.write_all(b"late").and_then(|()| held.sync_all());
-                let made = fs_err::write(mount.join("new"), "late");
-                drop(held);
-                written.and(made)
-            })
-        })?
+            let namespace = fs_err::File::open("/proc/thread-self/ns/mnt")?;
+            anyhow::Ok((held, fs_err::File::open(mount)?, namespace))
+        })?;
+        let (mut held, mount, namespace) = elsewhere?;
+        judge(context, &key, "a mount in another namespace wrote", || {
+            use rustix::fs::{Mode, OFlags};
+            let written = held.write_all(b"late").and_then(|()| held.sync_all());
+            let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+            let made = rustix::fs::openat(&mount, "new", flags, Mode::RUSR).map(drop);
+            drop((held, mount, namespace));
+            written.and(made.map_err(Into::into))
+        })
     },
 };

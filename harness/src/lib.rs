@@ -20,6 +20,7 @@ pub mod live;
 pub mod model;
 pub mod oracle;
 pub mod prelude;
+pub mod recorded;
 pub mod report;
 pub mod runner;
 pub mod script;

@@ -32,10 +32,16 @@ impl Branches {
         branches
     }
 
+    /// Demands that the plan tells of the writable branch and of so many lower ones: what cannot
+    /// be looked at cannot be judged.
+    pub(super) fn demand(&self, lowers: usize) -> Result<()> {
+        self.upper()?;
+        (1..=lowers).try_for_each(|number| self.named(&format!("L{number}")).map(drop))
+    }
+
     /// The writable one.
-    pub(super) fn upper(&self) -> Result<PathBuf> {
-        let upper = self.upper.clone();
-        upper.context(NoBranch("U".to_owned()))
+    pub(super) fn upper(&self) -> Result<&Path> {
+        self.named("U")
     }
 
     /// A branch by its name in the recordings: `U`, `L1`, ...
@@ -75,3 +81,38 @@ impl fmt::Display for NoBranch {
 }
 
 impl std::error::Error for NoBranch {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::name;
+    use strata_driver::{MountFlags, MountOption, MountStep};
+
+    #[test]
+    fn branches_are_read_from_the_plan() {
+        let pair = MountOption::pair;
+        let step = MountStep {
+            fs_type: "some".into(),
+            source: "some".into(),
+            options: vec![
+                pair("lowerdir+", "/top"),
+                pair("lowerdir+", "/bottom"),
+                MountOption::flag("xino"),
+                pair("upperdir", "/upper"),
+            ],
+            flags: MountFlags::default(),
+        };
+        let plan = MountPlan {
+            snapshot: name("a"),
+            steps: vec![step],
+            hold: None,
+        };
+        let branches = Branches::of(&plan);
+        assert_eq!(branches.named("U").unwrap(), Path::new("/upper"));
+        assert_eq!(branches.named("L2").unwrap(), Path::new("/bottom"));
+        assert!(branches.demand(2).is_ok());
+        let error = branches.demand(3).unwrap_err();
+        let missing = error.downcast_ref::<NoBranch>();
+        assert_eq!(missing, Some(&NoBranch("L3".to_owned())));
+    }
+}

@@ -65,9 +65,10 @@ fn branch(
         .any(|entry| is_raw(entry) || is_marked(entry))
     {
         let plan = context.wait(context.driver().mounts(&key))?;
-        let upper = Branches::of(&plan).upper()?;
+        let branches = Branches::of(&plan);
+        let upper = branches.upper()?;
         for entry in entries {
-            write_raw(&upper, entry).with_context(|| format!("write `{}`", entry.path))?;
+            write_raw(upper, entry).with_context(|| format!("write `{}`", entry.path))?;
         }
     }
     context.edit(&key, |dir| {

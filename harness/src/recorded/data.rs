@@ -51,7 +51,8 @@ pub(super) struct Scenario {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Mount {
-    pub mount_flags: Option<ReadOnly>,
+    #[serde(rename = "mount_flags")]
+    pub flags: Option<ReadOnly>,
     pub upper_tmpfs_bytes: Option<u64>,
     pub aufs_lower_perm: Option<Vec<String>>,
     pub aufs_upper_perm: Option<String>,

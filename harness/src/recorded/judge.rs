@@ -12,9 +12,9 @@ pub(super) struct Observed {
     pub ret: Vec<Value>,
     pub merged: Listing,
     pub merged_remount: Listing,
-    /// The writable branch after the unmount, where the plan tells of it.
-    pub upper: Option<Listing>,
-    /// One for each lower branch that the plan tells of.
+    /// The writable branch after the unmount.
+    pub upper: Listing,
+    /// What is new or different in each lower branch.
     pub lower_changed: Vec<Listing>,
     pub index_entries: u64,
 }
@@ -52,12 +52,10 @@ impl Observed {
         compare("merged", &self.merged, &recorded.merged, &mut found);
         let remounted = recorded.merged_remount();
         compare("remounted", &self.merged_remount, remounted, &mut found);
-        if let Some(upper) = &self.upper {
-            compare("upper", upper, &recorded.upper, &mut found);
-            let (given, wanted) = (self.index_entries, recorded.index_entries);
-            if given != wanted {
-                found.push(format!("index: {given} entries, recorded {wanted}"));
-            }
+        compare("upper", &self.upper, &recorded.upper, &mut found);
+        let (given, wanted) = (self.index_entries, recorded.index_entries);
+        if given != wanted {
+            found.push(format!("index: {given} entries, recorded {wanted}"));
         }
         for (number, lower) in self.lower_changed.iter().enumerate() {
             let wanted = recorded
@@ -149,6 +147,8 @@ mod tests {
     use super::*;
     use crate::recorded::data::{Column, load};
 
+    type Change = fn(&mut Observed);
+
     /// A scenario, and what it would be if all were as recorded.
     fn as_recorded(name: &str) -> (Scenario, Observed) {
         let scenarios = load().unwrap();
@@ -159,7 +159,7 @@ mod tests {
             ret: recorded.ret.clone(),
             merged: recorded.merged.clone(),
             merged_remount: recorded.merged_remount().to_vec(),
-            upper: Some(recorded.upper.clone()),
+            upper: recorded.upper.clone(),
             lower_changed: recorded.lower_changed.clone(),
             index_entries: recorded.index_entries,
         };
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn each_part_is_compared() {
-        let change: [(fn(&mut Observed), &str); 7] = [
+        let changes: [(Change, &str); 7] = [
             (|one| one.errno[1] = "EIO".into(), "operation 2, "),
             (|one| one.ret = vec![1.into()], "operation 1, "),
             (
@@ -187,14 +187,11 @@ mod tests {
                 "merged `f`: mode ",
             ),
             (|one| drop(one.merged_remount.pop()), "remounted `n`: "),
-            (
-                |one| one.upper.as_mut().unwrap()[0]["uid"] = 7.into(),
-                "upper `.`: uid ",
-            ),
+            (|one| one.upper[0]["uid"] = 7.into(), "upper `.`: uid "),
             (|one| one.lower_changed[0].clear(), "changed in L1 `.`: "),
             (|one| one.index_entries = 1, "index: 1 entries"),
         ];
-        for (change, named) in change {
+        for (change, named) in changes {
             let (scenario, mut observed) = as_recorded("udba-create-on-lower");
             change(&mut observed);
             let found = differences(&scenario, &observed);

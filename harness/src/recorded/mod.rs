@@ -4,10 +4,11 @@
 //! scenarios, as measured on branches that were made by hand. Here each scenario runs on a
 //! driver, through the contract: layers are applied and committed, the writable branch is an
 //! active snapshot, and its plan is mounted. Every errno, every answer, the merged tree before
-//! and after a remount and, where the plan tells of it, the writable branch on disk must be as
+//! and after a remount, the writable branch on disk and what changed in those below must be as
 //! recorded. What may differ stands in a list, and a line of it that is no longer true fails too.
 //!
-//! Which recording describes a driver only its own crate knows: it passes a [`Column`].
+//! Which recording describes a driver only its own crate knows: it passes a [`Column`]. Where the
+//! branches are the plan tells, in the options that `branches.rs` reads.
 
 mod branches;
 mod build;
@@ -41,6 +42,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use strata_driver::{Availability, DriverFactory, Host, MountPlan, OpenOptions, SnapshotName};
 use verb::Verb;
+
+/// Every scenario that has a column has it for the oldest kernels.
+const ANY_KERNEL: Kernel = (0, 0);
 
 /// Bytes of the file system that a driver is given; sparse.
 const FIXTURE_SIZE: u64 = 1 << 30;
@@ -114,10 +118,13 @@ fn run(factory: &Arc<dyn DriverFactory>, runs: &[Run<'_>], filter: &str) -> Resu
 fn unknown_names(run: &Run<'_>, scenarios: &[Scenario]) -> Vec<String> {
     let expected = run.expected.iter().map(|one| one.scenario);
     let listed = expected.chain(run.not_expressible.iter().copied());
-    let known = |name: &str| scenarios.iter().any(|scenario| scenario.name == name);
+    let column = run.column.as_str();
+    let known: BTreeSet<_> = recorded(scenarios, run.column, ANY_KERNEL)
+        .map(|scenario| scenario.name.as_str())
+        .collect();
     listed
-        .filter(|name| !known(name))
-        .map(|name| format!("no scenario is called `{name}`"))
+        .filter(|name| !known.contains(name))
+        .map(|name| format!("{column} has no scenario `{name}`"))
         .collect()
 }
 
@@ -146,7 +153,7 @@ fn skip_all(
     scenarios: &[Scenario],
     reason: &str,
 ) -> DriverSummary {
-    let recorded = recorded(scenarios, run.column, (0, 0));
+    let recorded = recorded(scenarios, run.column, ANY_KERNEL);
     let outcomes = recorded.map(|scenario| outcome(scenario, Verdict::Skipped(reason.into())));
     DriverSummary {
         driver: title(factory, run),
@@ -255,11 +262,11 @@ fn verdict(context: &mut Context, scenario: &Scenario, run: &Run<'_>, kernel: Ke
         Err(error) => return Verdict::Failed(format!("{error:#}")),
     };
     match observed {
-        Err(reason) if listed => return Verdict::Skipped(reason),
-        Err(reason) => return Verdict::Failed(format!("cannot be run: {reason}")),
+        Err(reason) if listed => Verdict::Skipped(reason),
+        Err(reason) => Verdict::Failed(format!("cannot be run: {reason}")),
         Ok(_) if listed => {
             let text = "is said not to be expressible, and ran (take it off the list)";
-            return Verdict::Failed(text.to_owned());
+            Verdict::Failed(text.to_owned())
         }
         Ok(observed) => {
             let expected = run
@@ -331,10 +338,12 @@ fn attempt(context: &mut Context, scenario: &Scenario) -> Result<Observed> {
     };
     let key = build::branches(context, scenario).context("make the branches")?;
     let plan = plan_of(context, &key, scenario)?;
+    let branches = Branches::of(&plan);
+    branches.demand(scenario.layers.len())?;
     let live = Live::new(&plan, context.path("live"))?;
     let paths = Paths {
         merged: live.path().to_owned(),
-        branches: Branches::of(&plan),
+        branches,
     };
     let mut stage = Stage {
         performer: Performer::new(paths, lister.clone())?,
@@ -357,10 +366,8 @@ fn attempt(context: &mut Context, scenario: &Scenario) -> Result<Observed> {
     observed.merged = lister.list(stage.path()?)?;
     stage.clear()?;
     let branches = stage.performer.branches();
-    if let Ok(upper) = branches.upper() {
-        observed.upper = Some(lister.list(&upper)?);
-        observed.index_entries = branches.index_entries()?;
-    }
+    observed.upper = lister.list(branches.upper()?)?;
+    observed.index_entries = branches.index_entries()?;
     observed.lower_changed = stage.performer.lowers_changed()?;
     let plan = plan_of(context, &key, scenario)?;
     let live = Live::new(&plan, context.path("live"))?;
@@ -395,9 +402,7 @@ impl Stage {
 
 fn plan_of(context: &Context, key: &SnapshotName, scenario: &Scenario) -> Result<MountPlan> {
     let mut plan = context.wait(context.driver().mounts(key))?;
-    if let (Some(data::ReadOnly::Yes), Some(step)) =
-        (scenario.mount.mount_flags, plan.steps.last_mut())
-    {
+    if let (Some(data::ReadOnly::Yes), Some(step)) = (scenario.mount.flags, plan.steps.last_mut()) {
         step.flags.read_only = true;
     }
     Ok(plan)
@@ -434,7 +439,16 @@ mod tests {
         };
         assert_eq!(
             unknown_names(&run, &scenarios),
-            ["no scenario is called `mount-rw`"]
+            ["aufs has no scenario `mount-rw`"]
+        );
+        let run = Run {
+            column: Column::OverlayDefault,
+            not_expressible: &["noxino-ino"],
+            ..run
+        };
+        assert_eq!(
+            unknown_names(&run, &scenarios),
+            ["overlay_default has no scenario `noxino-ino`"]
         );
     }
 }

@@ -126,3 +126,66 @@ impl Performer {
             .with_context(|| format!("become user {user}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::branches::NoBranch;
+    use super::*;
+    use serde_json::json;
+    use std::collections::BTreeSet;
+
+    /// Operations on a fresh directory that is taken for the mount; no branches.
+    fn perform(operations: &[Value]) -> Vec<Result<(Value, Value)>> {
+        let place = tempfile::tempdir().unwrap();
+        let paths = Paths {
+            merged: place.path().to_owned(),
+            branches: Branches::default(),
+        };
+        let lister = Lister {
+            began: 0,
+            programs: BTreeSet::new(),
+        };
+        let mut performer = Performer::new(paths, lister).unwrap();
+        let operations = operations.iter().map(|operation| {
+            let operation = serde_json::from_value(operation.clone()).unwrap();
+            performer.perform(&operation)
+        });
+        operations.collect()
+    }
+
+    #[test]
+    fn answers_are_given_as_recorded() {
+        let answers = perform(&[
+            json!(["put", "f", "text"]),
+            json!(["create", "f"]),
+            json!(["open", "r", "f", "O_RDONLY"]),
+            json!(["pread", "r", 1, 9]),
+            json!(["close", "r"]),
+            json!(["pread", "r", 1, 9]),
+            json!(["names", "."]),
+            json!(["rmr", "."]),
+        ]);
+        let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
+        let expected = [
+            (json!(0), json!(null)),
+            (json!("EEXIST"), json!(null)),
+            (json!(0), json!(null)),
+            (json!(0), json!("ext")),
+            (json!(0), json!(null)),
+            (json!("SKIP"), json!(null)),
+            (json!(0), json!(["f"])),
+            (json!("EINVAL"), json!(null)),
+        ];
+        assert_eq!(answers, expected);
+    }
+
+    #[test]
+    fn branch_that_no_plan_tells_of_is_named() {
+        let answers = perform(&[json!(["uls", "."]), json!(["unlink", "L1:f"])]);
+        for (answer, named) in answers.into_iter().zip(["branch U is", "branch L1 is"]) {
+            let error = answer.unwrap_err();
+            let branch = error.downcast_ref::<NoBranch>().unwrap();
+            assert!(branch.to_string().contains(named), "{branch}");
+        }
+    }
+}

@@ -36,6 +36,8 @@ pub enum Group {
     Workload,
     /// Laws held by random scripts; see [`crate::trial`].
     Law,
+    /// Recorded behaviour of kernels; see [`crate::recorded`].
+    Recorded,
 }
 
 impl fmt::Display for Group {

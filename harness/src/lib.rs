@@ -21,6 +21,7 @@ pub mod matrix;
 pub mod model;
 pub mod oracle;
 pub mod prelude;
+pub mod recorded;
 pub mod report;
 pub mod runner;
 pub mod script;

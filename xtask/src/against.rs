@@ -177,7 +177,7 @@ fn build(sh: &Shell, revision: &str, place: &Path) -> Result<PathBuf> {
     // An older revision may not know the driver.
     let manifest = fs_err::read_to_string(tree.join("apps/cli/Cargo.toml"))?;
     let features = if manifest.contains("\nbtrfs = ") {
-        crate::btrfs::feature_of_strata(sh)
+        crate::btrfs::feature_alone(sh)
     } else {
         &[]
     };

@@ -117,9 +117,31 @@ pub(super) fn all(trial: &mut Trial) -> Result<(), Broken> {
     trial.tally.held(Law::Identity);
     below(trial).under(Law::Below)?;
     trial.tally.held(Law::Below);
+    listed(trial).under(Law::Answer)?;
     if on_disk(trial, &expected).under(Law::OnDisk)? {
         trial.tally.held(Law::OnDisk);
     }
+    Ok(())
+}
+
+/// Exactly the snapshots that exist, each on its parent.
+fn listed(trial: &Trial) -> Result<()> {
+    let mut expected =
+        BTreeSet::from([(trial.key.to_string(), trial.model.base().map(layer_name))]);
+    for (number, layer) in trial.model.layers().iter().enumerate() {
+        if !layer.is_removed {
+            expected.insert((layer_name(number).to_string(), layer.parent.map(layer_name)));
+        }
+    }
+    let list = trial.context.list()?;
+    let found: BTreeSet<_> = list
+        .into_iter()
+        .map(|info| (info.name.to_string(), info.parent))
+        .collect();
+    ensure!(
+        found == expected,
+        "`list` gives {found:?}, expected {expected:?}"
+    );
     Ok(())
 }
 

@@ -2,7 +2,6 @@
 
 use crate::bench::{Against, Bench};
 use crate::clean::Clean;
-use crate::docs::Docs;
 use crate::exit::Stop;
 use crate::rootfs::Rootfs;
 use crate::smoke::Smoke;
@@ -45,7 +44,7 @@ pub(crate) enum Command {
     Bench(Bench),
     Test(Test),
     Tidy(Tidy),
-    Docs(Docs),
+    Docs,
     Clean(Clean),
     Smoke(Smoke),
     Soak(Soak),
@@ -89,7 +88,7 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> anyhow::Result<Command> {
             after_failure: after_failure(&mut arguments),
         }),
         Some("tidy") => Command::Tidy(Tidy),
-        Some("docs") => Command::Docs(Docs),
+        Some("docs") => Command::Docs,
         Some("clean") => Command::Clean(Clean::everywhere()),
         Some("rootfs") => Command::Rootfs(Rootfs {
             build: arguments

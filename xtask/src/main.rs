@@ -56,7 +56,7 @@ fn run() -> anyhow::Result<()> {
         Command::Bench(command) => command.run(&sh)?,
         Command::Test(command) => command.run(&sh)?,
         Command::Tidy(command) => command.run(&sh)?,
-        Command::Docs(command) => command.run(&sh)?,
+        Command::Docs => docs::write(&sh)?,
         Command::Clean(command) => command.run(&sh)?,
         Command::Smoke(command) => command.run(&sh)?,
         Command::Soak(command) => command.run(&sh)?,

@@ -13,6 +13,7 @@ pub mod session;
 mod shrink;
 mod table;
 mod tally;
+mod values;
 
 pub use campaign::{Campaign, Extent, Found, Outcome, run as run_campaign};
 pub use generate::script;

@@ -1,0 +1,431 @@
+//! A wrapper around a real driver that delegates everything and breaks one thing.
+
+pub(crate) mod archive;
+pub(crate) mod defects;
+mod edits;
+
+use archive::Member;
+use async_trait::async_trait;
+use edits::Place;
+use std::collections::BTreeSet;
+use std::io::{Cursor, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
+use strata_driver::mount::hold;
+use strata_driver::{
+    Applied, ApplyOptions, Availability, Capabilities, Change, ChangesetSource, CommitOptions,
+    Counters, DiffOptions, DiffSink, DiffStream, DriverFactory, DriverInfo, DriverName, Error,
+    ErrorKind, Host, Labels, MountPlan, OpenOptions, OptionSpec, PrepareOptions, Reclaimed, Result,
+    SnapshotInfo, SnapshotKind, SnapshotName, StorageDriver, Usage, blocking,
+};
+use tokio::io::AsyncReadExt as _;
+
+/// What goes wrong, and when.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Plant {
+    /// Nothing does; directories are read and streams rewritten all the same.
+    Nothing,
+    /// What a prepare makes on a parent.
+    Copy(fn(&Place)),
+    /// A snapshot before it is mounted another time.
+    Remount(fn(&Place)),
+    /// A snapshot before a commit.
+    Commit(fn(&Place)),
+    /// A snapshot before it is mounted another time, and before a commit.
+    Unmounted(fn(&Place)),
+    /// What an apply leaves.
+    Applied(fn(&Place)),
+    /// The plan of an active snapshot.
+    Plan(fn(&mut MountPlan)),
+    /// A diff; what the lower snapshot holds is given as well.
+    Diff(fn(Vec<Member>, &[Member]) -> Vec<Member>),
+    /// What is given to an apply; what the parent holds is given as well.
+    Apply(fn(Vec<Member>, &[Member]) -> Vec<Member>),
+    /// `changes`; what the lower snapshot holds is given as well.
+    Changes(fn(&mut Vec<Change>, &[Member])),
+    /// A call does something else than it says.
+    Lie(Lie),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lie {
+    ChildWritesToParent,
+    ViewWritable,
+    ViewShowsGrandparent,
+    PrepareOnLatest,
+    PlanShowsOldUpper,
+    ReopenForgetsLast,
+    RemoveOfParentSucceeds,
+    RemoveDoesNothing,
+    ListOmitsLast,
+    StatWrongParent,
+}
+
+/// Opens a driver with a defect.
+#[derive(Debug)]
+pub(crate) struct MutantFactory {
+    pub(crate) inner: Arc<dyn DriverFactory>,
+    pub(crate) plant: Plant,
+}
+
+#[derive(Debug)]
+struct Mutant {
+    plant: Plant,
+    inner: Arc<dyn StorageDriver>,
+    /// There were snapshots when it was opened.
+    is_reopened: bool,
+    forgotten: OnceLock<Option<SnapshotName>>,
+    /// Keys that have been mounted.
+    mounted: Mutex<BTreeSet<SnapshotName>>,
+}
+
+impl DriverFactory for MutantFactory {
+    fn name(&self) -> DriverName {
+        self.inner.name()
+    }
+
+    fn summary(&self) -> &'static str {
+        "a driver with a defect"
+    }
+
+    fn options(&self) -> &'static [OptionSpec] {
+        self.inner.options()
+    }
+
+    fn probe(&self, host: &Host, root: &Path) -> Availability {
+        self.inner.probe(host, root)
+    }
+
+    fn open(&self, options: &OpenOptions, host: &Host) -> Result<Arc<dyn StorageDriver>> {
+        let is_reopened = options.root.exists();
+        Ok(Arc::new(Mutant {
+            plant: self.plant,
+            inner: self.inner.open(options, host)?,
+            is_reopened,
+            forgotten: OnceLock::new(),
+            mounted: Mutex::default(),
+        }))
+    }
+}
+
+/// The directories that a plan names.
+fn place(plan: &MountPlan) -> Place {
+    let step = &plan.steps[0];
+    let of = |key: &str| -> Vec<PathBuf> {
+        let options = step.options.iter().filter(|option| option.key == key);
+        options
+            .filter_map(|option| Some(option.value.as_ref()?.into()))
+            .collect()
+    };
+    match of("upperdir").pop() {
+        Some(top) => Place {
+            top,
+            lowers: of("lowerdir+"),
+        },
+        None => Place {
+            // It may be a link.
+            top: fs_err::canonicalize(&step.source).unwrap(),
+            lowers: Vec::new(),
+        },
+    }
+}
+
+fn is_layer(info: &SnapshotInfo) -> bool {
+    // Others are what the harness looks through.
+    info.kind == SnapshotKind::Committed && number(&info.name).is_some()
+}
+
+fn number(name: &SnapshotName) -> Option<u32> {
+    name.as_str().strip_prefix("number-")?.parse().ok()
+}
+
+impl Mutant {
+    fn lies(&self, lie: Lie) -> bool {
+        matches!(self.plant, Plant::Lie(planted) if planted == lie)
+    }
+
+    async fn is_active(&self, name: &SnapshotName) -> Result<bool> {
+        Ok(self.inner.stat(name).await?.kind == SnapshotKind::Active)
+    }
+
+    /// Edits the directories of a snapshot that is not mounted.
+    async fn edit(&self, key: &SnapshotName, edit: fn(&Place)) -> Result<()> {
+        let place = place(&self.inner.mounts(key).await?);
+        blocking(move || {
+            edit(&place);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn latest(&self) -> Result<Option<SnapshotName>> {
+        let layers = self.inner.list().await?.into_iter().filter(is_layer);
+        let latest = layers.max_by_key(|info| number(&info.name));
+        Ok(latest.map(|info| info.name))
+    }
+
+    async fn parent(&self, name: &SnapshotName) -> Result<Option<SnapshotName>> {
+        Ok(self.inner.stat(name).await?.parent)
+    }
+
+    /// Refuses the layer that was forgotten.
+    async fn remember(&self, name: &SnapshotName) -> Result<()> {
+        if !self.lies(Lie::ReopenForgetsLast) || !self.is_reopened {
+            return Ok(());
+        }
+        if self.forgotten.get().is_none() {
+            let latest = self.latest().await?;
+            self.forgotten.get_or_init(|| latest);
+        }
+        match self.forgotten.get() {
+            Some(Some(forgotten)) if forgotten == name => {
+                Err(Error::new(ErrorKind::NotFound, "look").with("name", name))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// All that a snapshot holds, as a changeset.
+    async fn holds(&self, name: Option<&SnapshotName>) -> Result<Vec<Member>> {
+        let Some(name) = name else {
+            return Ok(Vec::new());
+        };
+        let stream = self.inner.diff(None, name, &DiffOptions::default()).await;
+        Ok(archive::decode(&read(stream?).await?))
+    }
+}
+
+async fn read(mut stream: DiffStream) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let done = stream.read_to_end(&mut bytes).await;
+    done.map_err(|error| Error::io("diff", error))?;
+    Ok(bytes)
+}
+
+/// Names directories of a fresh layer instead of those that were written.
+fn show_old_upper(plan: &mut MountPlan) {
+    for option in &mut plan.steps[0].options {
+        if let ("upperdir" | "workdir", Some(path)) = (&option.key[..], &mut option.value) {
+            path.push_str("-old");
+            fs_err::create_dir_all(path).unwrap();
+        }
+    }
+}
+
+#[async_trait]
+impl StorageDriver for Mutant {
+    fn info(&self) -> &DriverInfo {
+        self.inner.info()
+    }
+
+    fn capabilities(&self) -> &Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn counters(&self) -> &Counters {
+        self.inner.counters()
+    }
+
+    async fn prepare(
+        &self,
+        key: &SnapshotName,
+        parent: Option<&SnapshotName>,
+        options: &PrepareOptions,
+    ) -> Result<()> {
+        let Some(mut parent) = parent.cloned() else {
+            return self.inner.prepare(key, None, options).await;
+        };
+        self.remember(&parent).await?;
+        if self.lies(Lie::PrepareOnLatest) && self.inner.stat(&parent).await.is_ok() {
+            parent = self.latest().await?.unwrap_or(parent);
+        }
+        self.inner.prepare(key, Some(&parent), options).await?;
+        match self.plant {
+            Plant::Copy(edit) => self.edit(key, edit).await,
+            Plant::Nothing => self.edit(key, edits::nothing).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn view(
+        &self,
+        key: &SnapshotName,
+        parent: Option<&SnapshotName>,
+        options: &PrepareOptions,
+    ) -> Result<()> {
+        let mut parent = parent.cloned();
+        if let Some(name) = &parent {
+            self.remember(name).await?;
+            if self.lies(Lie::ViewShowsGrandparent)
+                && let Some(grandparent) = self.parent(name).await?
+            {
+                parent = Some(grandparent);
+            }
+        }
+        self.inner.view(key, parent.as_ref(), options).await
+    }
+
+    async fn mounts(&self, key: &SnapshotName) -> Result<MountPlan> {
+        let mut plan = self.inner.mounts(key).await?;
+        if !self.is_active(key).await? {
+            plan.steps[0].flags.read_only &= !self.lies(Lie::ViewWritable);
+            return Ok(plan);
+        }
+        let held = plan.hold.as_deref().map(hold::is_held).transpose()?;
+        if held == Some(false) {
+            let again = !self.mounted.lock().unwrap().insert(key.clone());
+            match self.plant {
+                Plant::Remount(edit) | Plant::Unmounted(edit) if again => {
+                    self.edit(key, edit).await?;
+                }
+                Plant::Nothing => self.edit(key, edits::nothing).await?,
+                Plant::Lie(Lie::PlanShowsOldUpper) if again => show_old_upper(&mut plan),
+                _ => {}
+            }
+        }
+        match self.plant {
+            Plant::Plan(edit) => edit(&mut plan),
+            Plant::Lie(Lie::ChildWritesToParent) => {
+                if let Some(parent) = self.parent(key).await? {
+                    let view = SnapshotName::new("shown instead")?;
+                    let options = PrepareOptions::default();
+                    self.inner.view(&view, Some(&parent), &options).await?;
+                    let shown = self.inner.mounts(&view).await?.steps[0].source.clone();
+                    self.inner.remove(&view).await?;
+                    plan.steps[0].source = shown;
+                }
+            }
+            _ => {}
+        }
+        Ok(plan)
+    }
+
+    async fn commit(
+        &self,
+        key: &SnapshotName,
+        name: &SnapshotName,
+        options: &CommitOptions,
+    ) -> Result<()> {
+        match self.plant {
+            Plant::Commit(edit) | Plant::Unmounted(edit) => self.edit(key, edit).await?,
+            Plant::Nothing => self.edit(key, edits::nothing).await?,
+            _ => {}
+        }
+        self.inner.commit(key, name, options).await
+    }
+
+    async fn remove(&self, name: &SnapshotName) -> Result<()> {
+        self.remember(name).await?;
+        if self.lies(Lie::RemoveDoesNothing) && is_layer(&self.inner.stat(name).await?) {
+            let all = self.inner.list().await?;
+            if all.iter().all(|info| info.parent.as_ref() != Some(name)) {
+                return Ok(());
+            }
+        }
+        match self.inner.remove(name).await {
+            Err(error)
+                if error.kind() == ErrorKind::InUse && self.lies(Lie::RemoveOfParentSucceeds) =>
+            {
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    async fn stat(&self, name: &SnapshotName) -> Result<SnapshotInfo> {
+        self.remember(name).await?;
+        let mut info = self.inner.stat(name).await?;
+        if self.lies(Lie::StatWrongParent)
+            && let Some(parent) = &info.parent
+            && let Some(grandparent) = self.parent(parent).await?
+        {
+            info.parent = Some(grandparent);
+        }
+        Ok(info)
+    }
+
+    async fn list(&self) -> Result<Vec<SnapshotInfo>> {
+        let mut all = self.inner.list().await?;
+        if self.lies(Lie::ListOmitsLast) {
+            all.pop();
+        }
+        Ok(all)
+    }
+
+    async fn relabel(&self, name: &SnapshotName, labels: &Labels) -> Result<()> {
+        self.inner.relabel(name, labels).await
+    }
+
+    async fn usage(&self, name: &SnapshotName) -> Result<Usage> {
+        self.inner.usage(name).await
+    }
+
+    async fn changes(
+        &self,
+        lower: Option<&SnapshotName>,
+        upper: &SnapshotName,
+    ) -> Result<Vec<Change>> {
+        let mut changes = self.inner.changes(lower, upper).await?;
+        if let Plant::Changes(edit) = self.plant {
+            edit(&mut changes, &self.holds(lower).await?);
+        }
+        Ok(changes)
+    }
+
+    async fn diff(
+        &self,
+        lower: Option<&SnapshotName>,
+        upper: &SnapshotName,
+        options: &DiffOptions,
+    ) -> Result<DiffStream> {
+        let stream = self.inner.diff(lower, upper, options).await?;
+        let edit = match self.plant {
+            Plant::Diff(edit) => edit,
+            Plant::Nothing => |members, _: &[Member]| members,
+            _ => return Ok(stream),
+        };
+        let members = archive::decode(&read(stream).await?);
+        let members = edit(members, &self.holds(lower).await?);
+        Ok(DiffSink::produce(move |sink| {
+            let written = sink.write_all(&archive::encode(&members));
+            written.map_err(|error| Error::io("diff", error))
+        }))
+    }
+
+    async fn apply(
+        &self,
+        key: &SnapshotName,
+        changeset: ChangesetSource,
+        options: &ApplyOptions,
+    ) -> Result<Applied> {
+        let edit = match self.plant {
+            Plant::Apply(edit) => edit,
+            Plant::Nothing => |members, _: &[Member]| members,
+            Plant::Applied(edit) => {
+                let applied = self.inner.apply(key, changeset, options).await?;
+                self.edit(key, edit).await?;
+                return Ok(applied);
+            }
+            _ => return self.inner.apply(key, changeset, options).await,
+        };
+        let bytes = blocking(move || {
+            let mut bytes = Vec::new();
+            let done = changeset.into_read().read_to_end(&mut bytes);
+            done.map_err(|error| Error::io("apply", error))?;
+            Ok(bytes)
+        });
+        let members = archive::decode(&bytes.await?);
+        let parent = self.parent(key).await?;
+        let members = edit(members, &self.holds(parent.as_ref()).await?);
+        let source = ChangesetSource::from_read(Cursor::new(archive::encode(&members)));
+        self.inner.apply(key, source, options).await
+    }
+
+    async fn reclaim(&self) -> Result<Reclaimed> {
+        self.inner.reclaim().await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.inner.close().await
+    }
+}

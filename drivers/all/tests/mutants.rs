@@ -77,12 +77,11 @@ fn every_planted_defect_is_found() -> Result<()> {
     let chosen = DEFECTS.iter().filter(|one| one.name.contains(&wanted));
     for defect in chosen.step_by(step) {
         let outcome = hunt(defect, Extent::Time(TIME))?;
-        let (law, after) = match &outcome.found {
-            Some(found) => (found.failure.law.as_str(), found.after),
-            None => {
-                missed.push(defect.name);
-                ("none", outcome.elapsed)
-            }
+        let (law, after) = if let Some(found) = &outcome.found {
+            (found.failure.law.as_str(), found.after)
+        } else {
+            missed.push(defect.name);
+            ("none", outcome.elapsed)
         };
         let after = after.as_secs_f64();
         let row = format!(

@@ -22,7 +22,7 @@ pub(crate) struct Defect {
     pub(crate) plant: Plant,
 }
 
-const fn vfs(name: &'static str, plant: Plant) -> Defect {
+pub(crate) const fn vfs(name: &'static str, plant: Plant) -> Defect {
     Defect {
         name,
         base: Base::Vfs,
@@ -30,7 +30,7 @@ const fn vfs(name: &'static str, plant: Plant) -> Defect {
     }
 }
 
-const fn overlay(name: &'static str, plant: Plant) -> Defect {
+pub(crate) const fn overlay(name: &'static str, plant: Plant) -> Defect {
     Defect {
         name,
         base: Base::Overlay,

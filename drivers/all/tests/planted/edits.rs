@@ -12,11 +12,11 @@ use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-const ACCESS: &str = "system.posix_acl_access";
+pub(crate) const ACCESS: &str = "system.posix_acl_access";
 const DEFAULT: &str = "system.posix_acl_default";
 const CAPABILITY: &str = "security.capability";
 const OPAQUE: &str = "trusted.overlay.opaque";
-const ORIGIN: &str = "trusted.overlay.origin";
+pub(crate) const ORIGIN: &str = "trusted.overlay.origin";
 
 /// Directories of a snapshot: the one that is written, and those below, the topmost first.
 #[derive(Clone, Debug)]
@@ -26,9 +26,9 @@ pub(crate) struct Place {
 }
 
 /// Something in the top directory.
-struct Found {
-    path: PathBuf,
-    facts: Metadata,
+pub(crate) struct Found {
+    pub(crate) path: PathBuf,
+    pub(crate) facts: Metadata,
 }
 
 impl Found {
@@ -41,7 +41,7 @@ impl Found {
     }
 
     /// A kernel's copy-up says where it came from.
-    fn was_copied_up(&self) -> bool {
+    pub(crate) fn was_copied_up(&self) -> bool {
         !self.facts.is_dir() && value(&self.path, ORIGIN).is_some()
     }
 
@@ -92,7 +92,7 @@ impl Found {
         }
     }
 
-    fn remake_file(&self) {
+    pub(crate) fn remake_file(&self) {
         let content = fs_err::read(&self.path).unwrap();
         self.remake(|path| fs_err::write(path, content).unwrap());
     }
@@ -130,11 +130,11 @@ fn chown(path: &Path, uid: u32, gid: u32) {
     rustix::fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
 
-fn set_mode(path: &Path, mode: u32) {
+pub(crate) fn set_mode(path: &Path, mode: u32) {
     rustix::fs::chmod(path, Mode::from_raw_mode(mode & 0o7777)).unwrap();
 }
 
-fn keys(path: &Path) -> Vec<OsString> {
+pub(crate) fn keys(path: &Path) -> Vec<OsString> {
     let mut list = vec![0; 1 << 16];
     let length = rustix::fs::llistxattr(path, &mut list[..]).unwrap();
     let keys = list[..length]
@@ -143,18 +143,18 @@ fn keys(path: &Path) -> Vec<OsString> {
     keys.map(|key| OsStr::from_bytes(key).to_owned()).collect()
 }
 
-fn value(path: &Path, key: impl AsRef<OsStr>) -> Option<Vec<u8>> {
+pub(crate) fn value(path: &Path, key: impl AsRef<OsStr>) -> Option<Vec<u8>> {
     let mut value = vec![0; 1 << 16];
     let length = rustix::fs::lgetxattr(path, key.as_ref(), &mut value[..]).ok()?;
     value.truncate(length);
     Some(value)
 }
 
-fn set_value(path: &Path, key: impl AsRef<OsStr>, value: &[u8]) {
+pub(crate) fn set_value(path: &Path, key: impl AsRef<OsStr>, value: &[u8]) {
     rustix::fs::lsetxattr(path, key.as_ref(), value, XattrFlags::empty()).unwrap();
 }
 
-fn remove_value(path: &Path, key: impl AsRef<OsStr>) {
+pub(crate) fn remove_value(path: &Path, key: impl AsRef<OsStr>) {
     // Most have none to lose.
     rustix::fs::lremovexattr(path, key.as_ref()).unwrap_or_default();
 }
@@ -185,7 +185,7 @@ fn remove(path: &Path) {
 }
 
 /// Edits everything in the top directory; times stay.
-fn quietly(place: &Place, mut edit: impl FnMut(&Found)) {
+pub(crate) fn quietly(place: &Place, mut edit: impl FnMut(&Found)) {
     let found = all(&place.top);
     for one in &found {
         if fs_err::symlink_metadata(&one.path).is_ok() {
@@ -203,14 +203,14 @@ fn quietly(place: &Place, mut edit: impl FnMut(&Found)) {
 }
 
 /// The regular file that was changed last.
-fn newest_file(place: &Place) -> Option<Found> {
+pub(crate) fn newest_file(place: &Place) -> Option<Found> {
     let files = all(&place.top).into_iter();
     let files = files.filter(|one| one.facts.is_file() && one.facts.size() > 0);
     files.max_by_key(|one| (one.facts.ctime(), one.facts.ctime_nsec()))
 }
 
 /// What the topmost of the lower directories that says anything of a path has there.
-fn lower_facts(place: &Place, path: &Path) -> Option<Metadata> {
+pub(crate) fn lower_facts(place: &Place, path: &Path) -> Option<Metadata> {
     let path = path.strip_prefix(&place.top).unwrap();
     let mut lowers = place.lowers.iter();
     lowers.find_map(|lower| lower.join(path).symlink_metadata().ok())
@@ -470,14 +470,19 @@ pub(crate) fn opaque_dropped(place: &Place) {
     quietly(place, |one| remove_value(&one.path, OPAQUE));
 }
 
-/// The inode numbers that the kernel noted at copy-up: the first word of ext4's file handle, after
+/// The inode number that the kernel noted at copy-up: the first word of ext4's file handle, after
 /// the 21 bytes of `struct ovl_fb`.
+pub(crate) fn origin(one: &Found) -> Option<u64> {
+    if !one.was_copied_up() {
+        return None;
+    }
+    let handle = value(&one.path, ORIGIN)?;
+    let inode = handle.get(21..25)?.try_into().ok()?;
+    Some(u64::from(u32::from_le_bytes(inode)))
+}
+
 fn origins(place: &Place) -> BTreeSet<u64> {
-    let found = all(&place.top);
-    let handles = found.iter().filter(|one| one.was_copied_up());
-    let handles = handles.filter_map(|one| value(&one.path, ORIGIN));
-    let inode = |handle: Vec<u8>| Some(u32::from_le_bytes(handle.get(21..25)?.try_into().ok()?));
-    handles.filter_map(inode).map(u64::from).collect()
+    all(&place.top).iter().filter_map(origin).collect()
 }
 
 pub(crate) fn whiteout_of_renamed_lost(place: &Place) {

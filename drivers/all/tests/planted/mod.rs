@@ -1,13 +1,16 @@
 //! A wrapper around a real driver that delegates everything and breaks one thing.
 
 pub(crate) mod archive;
+pub(crate) mod blind;
+#[cfg(test)]
+mod blind_proof;
 pub(crate) mod defects;
 mod edits;
 
 use archive::Member;
 use async_trait::async_trait;
 use edits::Place;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io::{Cursor, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -29,16 +32,26 @@ pub(crate) enum Plant {
     Copy(fn(&Place)),
     /// A snapshot before it is mounted another time.
     Remount(fn(&Place)),
+    /// A snapshot before it is mounted a third time, and later.
+    SecondRemount(fn(&Place)),
     /// A snapshot before a commit.
     Commit(fn(&Place)),
     /// A snapshot before it is mounted another time, and before a commit.
     Unmounted(fn(&Place)),
     /// What an apply leaves.
     Applied(fn(&Place)),
+    /// What an apply leaves; what was applied is given as well.
+    Unpacked(fn(&Place, &[Member])),
+    /// A mounted snapshot that is asked how it differs.
+    Asked(fn(&Place)),
     /// The plan of an active snapshot.
     Plan(fn(&mut MountPlan)),
+    /// The plan of a view.
+    ViewPlan(fn(&mut MountPlan)),
     /// A diff; what the lower snapshot holds is given as well.
     Diff(fn(Vec<Member>, &[Member]) -> Vec<Member>),
+    /// A diff of whole trees; the upper one is given as well.
+    DiffOfTree(fn(Vec<Member>, &Path) -> Vec<Member>),
     /// What is given to an apply; what the parent holds is given as well.
     Apply(fn(Vec<Member>, &[Member]) -> Vec<Member>),
     /// `changes`; what the lower snapshot holds is given as well.
@@ -53,11 +66,13 @@ pub(crate) enum Lie {
     ViewWritable,
     ViewShowsGrandparent,
     PrepareOnLatest,
+    SecondChildStartsAsFirst,
     PlanShowsOldUpper,
     ReopenForgetsLast,
     RemoveOfParentSucceeds,
     RemoveDoesNothing,
     ListOmitsLast,
+    ListInOrderOfAge,
     StatWrongParent,
 }
 
@@ -75,8 +90,8 @@ struct Mutant {
     /// There were snapshots when it was opened.
     is_reopened: bool,
     forgotten: OnceLock<Option<SnapshotName>>,
-    /// Keys that have been mounted.
-    mounted: Mutex<BTreeSet<SnapshotName>>,
+    /// How often each key has been mounted.
+    mounted: Mutex<BTreeMap<SnapshotName, u32>>,
 }
 
 impl DriverFactory for MutantFactory {
@@ -185,6 +200,86 @@ impl Mutant {
         }
     }
 
+    /// Counts a mount of `key`; this one is counted as well.
+    fn count_mount(&self, key: &SnapshotName) -> u32 {
+        let mut mounted = self.mounted.lock().unwrap();
+        let times = mounted.entry(key.clone()).or_default();
+        *times += 1;
+        *times
+    }
+
+    /// A second remount is one of the same snapshot, not of another under the same key.
+    fn forget_mounts(&self, key: &SnapshotName) {
+        if matches!(self.plant, Plant::SecondRemount(_)) {
+            self.mounted.lock().unwrap().remove(key);
+        }
+    }
+
+    /// Another active snapshot on `parent`.
+    async fn sibling(
+        &self,
+        key: &SnapshotName,
+        parent: &SnapshotName,
+    ) -> Result<Option<SnapshotName>> {
+        let mut all = self.inner.list().await?.into_iter();
+        let sibling = all.find(|info| {
+            info.kind == SnapshotKind::Active
+                && info.name != *key
+                && info.parent.as_ref() == Some(parent)
+        });
+        Ok(sibling.map(|info| info.name))
+    }
+
+    /// Gives `key` what another snapshot on its parent has had written so far.
+    async fn start_as_sibling(&self, key: &SnapshotName, parent: &SnapshotName) -> Result<()> {
+        let Some(sibling) = self.sibling(key, parent).await? else {
+            return Ok(());
+        };
+        let options = DiffOptions::default();
+        // What a changeset cannot carry is no sibling to start from.
+        let bytes = match self.inner.diff(Some(parent), &sibling, &options).await {
+            Ok(stream) => read(stream).await,
+            Err(error) => Err(error),
+        };
+        let Ok(bytes) = bytes else {
+            return Ok(());
+        };
+        let source = ChangesetSource::from_read(Cursor::new(bytes));
+        let options = ApplyOptions::default();
+        self.inner.apply(key, source, &options).await.map(drop)
+    }
+
+    /// The directory that shows a snapshot of a driver with whole trees.
+    async fn tree(&self, name: &SnapshotName) -> Result<PathBuf> {
+        if self.inner.stat(name).await?.kind != SnapshotKind::Committed {
+            return Ok(place(&self.inner.mounts(name).await?).top);
+        }
+        let view = SnapshotName::new("looked at instead")?;
+        let options = PrepareOptions::default();
+        self.inner.view(&view, Some(name), &options).await?;
+        let plan = self.inner.mounts(&view).await?;
+        self.inner.remove(&view).await?;
+        Ok(place(&plan).top)
+    }
+
+    /// Edits the directories of a mounted snapshot that is asked how it differs.
+    async fn asked(&self, upper: &SnapshotName) -> Result<()> {
+        let Plant::Asked(edit) = self.plant else {
+            return Ok(());
+        };
+        // What is wrong with the question, the driver answers.
+        let Ok(true) = self.is_active(upper).await else {
+            return Ok(());
+        };
+        let Ok(plan) = self.inner.mounts(upper).await else {
+            return Ok(());
+        };
+        match plan.hold.as_deref().map(hold::is_held).transpose()? {
+            Some(true) => self.edit(upper, edit).await,
+            _ => Ok(()),
+        }
+    }
+
     /// All that a snapshot holds, as a changeset.
     async fn holds(&self, name: Option<&SnapshotName>) -> Result<Vec<Member>> {
         let Some(name) = name else {
@@ -200,6 +295,23 @@ async fn read(mut stream: DiffStream) -> Result<Vec<u8>> {
     let done = stream.read_to_end(&mut bytes).await;
     done.map_err(|error| Error::io("diff", error))?;
     Ok(bytes)
+}
+
+fn sent(members: Vec<Member>) -> DiffStream {
+    DiffSink::produce(move |sink| {
+        let written = sink.write_all(&archive::encode(&members));
+        written.map_err(|error| Error::io("diff", error))
+    })
+}
+
+async fn read_source(changeset: ChangesetSource) -> Result<Vec<u8>> {
+    blocking(move || {
+        let mut bytes = Vec::new();
+        let done = changeset.into_read().read_to_end(&mut bytes);
+        done.map_err(|error| Error::io("apply", error))?;
+        Ok(bytes)
+    })
+    .await
 }
 
 /// Names directories of a fresh layer instead of those that were written.
@@ -242,6 +354,7 @@ impl StorageDriver for Mutant {
         self.inner.prepare(key, Some(&parent), options).await?;
         match self.plant {
             Plant::Copy(edit) => self.edit(key, edit).await,
+            Plant::Lie(Lie::SecondChildStartsAsFirst) => self.start_as_sibling(key, &parent).await,
             Plant::Nothing => self.edit(key, edits::nothing).await,
             _ => Ok(()),
         }
@@ -269,15 +382,20 @@ impl StorageDriver for Mutant {
         let mut plan = self.inner.mounts(key).await?;
         if !self.is_active(key).await? {
             plan.steps[0].flags.read_only &= !self.lies(Lie::ViewWritable);
+            if let Plant::ViewPlan(edit) = self.plant {
+                edit(&mut plan);
+            }
             return Ok(plan);
         }
         let held = plan.hold.as_deref().map(hold::is_held).transpose()?;
         if held == Some(false) {
-            let again = !self.mounted.lock().unwrap().insert(key.clone());
+            let times = self.count_mount(key);
+            let again = times > 1;
             match self.plant {
                 Plant::Remount(edit) | Plant::Unmounted(edit) if again => {
                     self.edit(key, edit).await?;
                 }
+                Plant::SecondRemount(edit) if times > 2 => self.edit(key, edit).await?,
                 Plant::Nothing => self.edit(key, edits::nothing).await?,
                 Plant::Lie(Lie::PlanShowsOldUpper) if again => show_old_upper(&mut plan),
                 _ => {}
@@ -311,7 +429,9 @@ impl StorageDriver for Mutant {
             Plant::Nothing => self.edit(key, edits::nothing).await?,
             _ => {}
         }
-        self.inner.commit(key, name, options).await
+        self.inner.commit(key, name, options).await?;
+        self.forget_mounts(key);
+        Ok(())
     }
 
     async fn remove(&self, name: &SnapshotName) -> Result<()> {
@@ -323,6 +443,10 @@ impl StorageDriver for Mutant {
             }
         }
         match self.inner.remove(name).await {
+            Ok(()) => {
+                self.forget_mounts(name);
+                Ok(())
+            }
             Err(error)
                 if error.kind() == ErrorKind::InUse && self.lies(Lie::RemoveOfParentSucceeds) =>
             {
@@ -349,6 +473,9 @@ impl StorageDriver for Mutant {
         if self.lies(Lie::ListOmitsLast) {
             all.pop();
         }
+        if self.lies(Lie::ListInOrderOfAge) {
+            all.sort_by_key(|info| info.created_ms);
+        }
         Ok(all)
     }
 
@@ -365,6 +492,7 @@ impl StorageDriver for Mutant {
         lower: Option<&SnapshotName>,
         upper: &SnapshotName,
     ) -> Result<Vec<Change>> {
+        self.asked(upper).await?;
         let mut changes = self.inner.changes(lower, upper).await?;
         if let Plant::Changes(edit) = self.plant {
             edit(&mut changes, &self.holds(lower).await?);
@@ -378,18 +506,21 @@ impl StorageDriver for Mutant {
         upper: &SnapshotName,
         options: &DiffOptions,
     ) -> Result<DiffStream> {
+        self.asked(upper).await?;
         let stream = self.inner.diff(lower, upper, options).await?;
+        if let Plant::DiffOfTree(edit) = self.plant
+            && let Ok(tree) = self.tree(upper).await
+        {
+            let members = archive::decode(&read(stream).await?);
+            return Ok(sent(edit(members, &tree)));
+        }
         let edit = match self.plant {
             Plant::Diff(edit) => edit,
             Plant::Nothing => |members, _: &[Member]| members,
             _ => return Ok(stream),
         };
         let members = archive::decode(&read(stream).await?);
-        let members = edit(members, &self.holds(lower).await?);
-        Ok(DiffSink::produce(move |sink| {
-            let written = sink.write_all(&archive::encode(&members));
-            written.map_err(|error| Error::io("diff", error))
-        }))
+        Ok(sent(edit(members, &self.holds(lower).await?)))
     }
 
     async fn apply(
@@ -406,15 +537,21 @@ impl StorageDriver for Mutant {
                 self.edit(key, edit).await?;
                 return Ok(applied);
             }
+            Plant::Unpacked(edit) => {
+                let bytes = read_source(changeset).await?;
+                let source = ChangesetSource::from_read(Cursor::new(bytes.clone()));
+                let applied = self.inner.apply(key, source, options).await?;
+                let place = place(&self.inner.mounts(key).await?);
+                let edited = blocking(move || {
+                    edit(&place, &archive::decode(&bytes));
+                    Ok(())
+                });
+                edited.await?;
+                return Ok(applied);
+            }
             _ => return self.inner.apply(key, changeset, options).await,
         };
-        let bytes = blocking(move || {
-            let mut bytes = Vec::new();
-            let done = changeset.into_read().read_to_end(&mut bytes);
-            done.map_err(|error| Error::io("apply", error))?;
-            Ok(bytes)
-        });
-        let members = archive::decode(&bytes.await?);
+        let members = archive::decode(&read_source(changeset).await?);
         let parent = self.parent(key).await?;
         let members = edit(members, &self.holds(parent.as_ref()).await?);
         let source = ChangesetSource::from_read(Cursor::new(archive::encode(&members)));

@@ -76,10 +76,29 @@ pub(crate) fn has_libclang() -> bool {
                 .into_iter()
                 .flatten()
                 .flatten()
-                .any(|entry| {
-                    let name = entry.file_name().to_string_lossy().into_owned();
-                    name.starts_with("libclang.so")
-                        || name.starts_with("libclang-") && name.contains(".so")
-                })
+                .any(|entry| is_libclang(&entry.file_name().to_string_lossy()))
         })
+}
+
+/// Whether a file of this name is taken for libclang, as the crate `clang-sys` does: its C++
+/// interface, which Debian has in a package of its own, is none.
+fn is_libclang(name: &str) -> bool {
+    let library =
+        name.starts_with("libclang.so") || name.starts_with("libclang-") && name.contains(".so");
+    library && !name.contains("-cpp.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_libclang;
+
+    #[test]
+    fn the_interface_for_cpp_is_no_libclang() {
+        assert!(is_libclang("libclang.so"));
+        assert!(is_libclang("libclang.so.1"));
+        assert!(is_libclang("libclang-14.so.1"));
+        assert!(is_libclang("libclang-14.so.14.0.6"));
+        assert!(!is_libclang("libclang-cpp.so.14"));
+        assert!(!is_libclang("libclang_rt.asan-x86_64.so"));
+    }
 }

@@ -11,12 +11,14 @@ pub mod quirks;
 pub mod text;
 
 mod attributes;
+mod below;
 mod data;
 mod files;
 mod names;
 mod show;
 mod snapshots;
 
+pub use below::Below;
 pub use files::{Files, Outcome, ROOT};
 pub use snapshots::Committed;
 

@@ -197,7 +197,8 @@ pub enum FileOperation {
 /// Number of a committed layer, in the order of commits from 0.
 pub type LayerNumber = usize;
 
-/// An operation on the layers. Each lets go of all that is held.
+/// An operation on the layers. Each that [unmounts](LayerOperation::unmounts) lets go of all that
+/// is held.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LayerOperation {
     /// Settles times, commits the active snapshot as the next layer, and goes on upon it.
@@ -208,6 +209,11 @@ pub enum LayerOperation {
     Reopen,
     /// Looks at a layer through a view, which refuses writes.
     View(LayerNumber),
+    /// Prepares another snapshot on a layer or on nothing beside the active one, looks at it,
+    /// writes into it and drops it.
+    Sibling(Option<LayerNumber>),
+    /// Takes the changeset of the active snapshot, mounted as it is.
+    Diff,
     /// Drops the active snapshot and goes on from a layer, or from nothing.
     Fork(Option<LayerNumber>),
     /// Drops the active snapshot, applies a layer's changeset on that layer's parent, and goes on
@@ -301,6 +307,8 @@ pub const KINDS: &[&str] = &[
     "remount",
     "reopen",
     "view",
+    "sibling",
+    "diff",
     "fork",
     "apply",
     "remove",
@@ -404,6 +412,14 @@ impl FileOperation {
 }
 
 impl LayerOperation {
+    /// Whether the active snapshot is unmounted for it.
+    pub fn unmounts(&self) -> bool {
+        match self {
+            Self::Commit | Self::Remount | Self::Reopen | Self::Fork(_) | Self::Apply(_) => true,
+            Self::View(_) | Self::Sibling(_) | Self::Diff | Self::Remove(_) | Self::Check => false,
+        }
+    }
+
     /// Its kind: the word that its line begins with.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -411,6 +427,8 @@ impl LayerOperation {
             Self::Remount => "remount",
             Self::Reopen => "reopen",
             Self::View(_) => "view",
+            Self::Sibling(_) => "sibling",
+            Self::Diff => "diff",
             Self::Fork(_) => "fork",
             Self::Apply(_) => "apply",
             Self::Remove(_) => "remove",

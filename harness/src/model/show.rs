@@ -31,17 +31,6 @@ impl Files {
         Tree::from_nodes(nodes)
     }
 
-    /// Whether an object differs from `old` in its time, and in neither kind nor size.
-    pub fn looks_like(&self, id: InodeId, old: &Node) -> bool {
-        let inode = self.inode(id);
-        let size = match &inode.body {
-            Body::File(content) => content.size(),
-            _ => 0,
-        };
-        let has_time = Mtime::At(old.mtime) == inode.mtime;
-        kind(inode) == old.kind && size == old.size && !has_time
-    }
-
     /// One object, without what its names tell.
     pub fn node(&self, id: InodeId) -> Node {
         let inode = self.inode(id);

@@ -23,26 +23,32 @@ pub struct Committed {
     pub layer: Arc<Layer>,
     /// Whether it was removed.
     pub is_removed: bool,
-    files: Arc<Files>,
+    pub(super) files: Arc<Files>,
 }
 
 impl Committed {
     /// Whether a changeset can carry all of it: names like those of whiteouts and the device 0:0
     /// mean something else.
     pub fn is_carried(&self) -> bool {
-        let mut nodes = self.tree.nodes().iter();
-        nodes.all(|(path, node)| {
-            let is_mark = node.kind == Kind::CharacterDevice && node.device == (0, 0);
-            !path.name().starts_with(b".wh.") && !is_mark
-        })
+        can_carry(&self.tree)
     }
+}
+
+fn can_carry(tree: &Tree) -> bool {
+    let mut nodes = tree.nodes().iter();
+    nodes.all(|(path, node)| {
+        let is_mark = node.kind == Kind::CharacterDevice && node.device == (0, 0);
+        !path.name().starts_with(b".wh.") && !is_mark
+    })
 }
 
 impl Model {
     /// Does an operation on layers. Whoever performs it does so too, and settles times before a
     /// commit.
     pub fn change(&mut self, operation: &LayerOperation) -> Result<(), ErrorKind> {
-        self.held.clear();
+        if operation.unmounts() {
+            self.held.clear();
+        }
         match operation {
             LayerOperation::Commit => {
                 self.files.rejoin();
@@ -60,6 +66,17 @@ impl Model {
             }
             LayerOperation::Remount | LayerOperation::Reopen | LayerOperation::Check => {}
             LayerOperation::View(number) => self.known(*number)?,
+            LayerOperation::Sibling(base) => {
+                if let Some(base) = base {
+                    self.known(*base)?;
+                }
+            }
+            LayerOperation::Diff => {
+                let base = self.base.map(|base| &self.layers[base]);
+                if !can_carry(&self.files.tree()) || base.is_some_and(|base| !base.is_carried()) {
+                    return Err(ErrorKind::Unsupported);
+                }
+            }
             LayerOperation::Fork(base) => {
                 if let Some(base) = base {
                     self.known(*base)?;

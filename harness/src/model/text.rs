@@ -46,9 +46,10 @@ impl fmt::Display for LayerOperation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.kind())?;
         match self {
-            Self::Commit | Self::Remount | Self::Reopen | Self::Check => Ok(()),
-            Self::Fork(None) => f.write_str(" none"),
+            Self::Commit | Self::Remount | Self::Reopen | Self::Diff | Self::Check => Ok(()),
+            Self::Fork(None) | Self::Sibling(None) => f.write_str(" none"),
             Self::View(layer)
+            | Self::Sibling(Some(layer))
             | Self::Fork(Some(layer))
             | Self::Apply(layer)
             | Self::Remove(layer) => write!(f, " {layer}"),

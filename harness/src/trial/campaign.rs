@@ -68,6 +68,20 @@ pub struct Outcome {
 pub fn run(
     campaign: &Campaign,
     setting: &Setting,
+    progress: impl FnMut(u64, &Tally, Duration),
+) -> Result<Outcome> {
+    let place = setting.place.join("trial");
+    run_by(
+        campaign,
+        |operations| run_script(operations, setting, &campaign.bent, &place),
+        progress,
+    )
+}
+
+/// Runs scripts by `attempt`, whatever it runs them on.
+pub(super) fn run_by(
+    campaign: &Campaign,
+    mut attempt: impl FnMut(&[Operation]) -> Result<Report>,
     mut progress: impl FnMut(u64, &Tally, Duration),
 ) -> Result<Outcome> {
     let started = Instant::now();
@@ -75,7 +89,6 @@ pub fn run(
     let mut digest = Sha256::new();
     let mut case = 0;
     let mut found = None;
-    let place = setting.place.join("trial");
     loop {
         interrupt::check()?;
         let over = match campaign.extent {
@@ -86,8 +99,6 @@ pub fn run(
             break;
         }
         let operations = script(campaign.seed, case, &campaign.bent)?;
-        let mut attempt =
-            |operations: &[Operation]| run_script(operations, setting, &campaign.bent, &place);
         let report = attempt(&operations)?;
         tally.add(&report.tally);
         record(&mut digest, &operations, &report);

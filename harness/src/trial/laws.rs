@@ -2,7 +2,8 @@
 
 use super::decode;
 use super::run::{Broken, Trial, Under as _, layer_name};
-use crate::model::operation::{FileOperation, LayerNumber};
+use crate::model::Files;
+use crate::model::operation::{Data, FileOperation, LayerNumber};
 use crate::oracle;
 use crate::tree::{Facet, Kind, Tree, TreePath, report};
 use anyhow::{Context as _, Result, bail, ensure};
@@ -134,6 +135,14 @@ fn listed(trial: &Trial) -> Result<()> {
         }
     }
     let list = trial.context.list()?;
+    ensure!(
+        list.is_sorted_by(|one, next| one.name < next.name),
+        "`list` is not in the order of names: {list:?}"
+    );
+    for info in &list {
+        let told = trial.context.stat(&info.name)?;
+        ensure!(told == *info, "`list` gives {info:?}, `stat` {told:?}");
+    }
     let found: BTreeSet<_> = list
         .into_iter()
         .map(|info| (info.name.to_string(), info.parent))
@@ -269,6 +278,61 @@ pub(super) fn view(trial: &mut Trial, number: LayerNumber) -> Result<(), Broken>
     };
     seen(trial).under(Law::Below)?;
     trial.tally.held(Law::Below);
+    Ok(())
+}
+
+/// Another snapshot beside the active one shows its layer, and nothing of the active one; what is
+/// written to it goes with it.
+pub(super) fn sibling(trial: &mut Trial, base: Option<LayerNumber>) -> Result<(), Broken> {
+    let seen = |trial: &mut Trial| -> Result<()> {
+        let expected = base.map_or_else(
+            || Arc::new(Files::empty().tree()),
+            |base| Arc::clone(&trial.model.layers()[base].tree),
+        );
+        let key = trial.context.active(base.map(layer_name).as_ref())?;
+        let live = trial.context.mount(&key)?;
+        let found = Tree::read(live.path())?;
+        let text = format!("a snapshot beside the active one, on {base:?} (found != expected)");
+        found.expect_equal(&expected, &text)?;
+        let mut performer = super::perform::Performer::new(live.path())?;
+        for (path, node) in expected.nodes() {
+            let path = path.clone();
+            if node.kind == Kind::File {
+                let data = Data { seed: 7, length: 7 };
+                let written = performer.perform(&FileOperation::Append { path, data });
+                ensure!(written.is_ok(), "appending to it gave {written:?}");
+            }
+        }
+        let path = TreePath::new("written-to-a-sibling");
+        let made = performer.perform(&FileOperation::Mkdir { path, mode: 0o700 });
+        ensure!(made.is_ok(), "making a directory in it gave {made:?}");
+        drop(performer);
+        live.unmount()?;
+        trial.context.remove(&key)?;
+        Ok(())
+    };
+    seen(trial).under(Law::Below)?;
+    trial.tally.held(Law::Below);
+    Ok(())
+}
+
+/// The changeset of the active snapshot, mounted as it is, is what the rules give.
+pub(super) fn active_diff(trial: &mut Trial) -> Result<(), Broken> {
+    let hold = |trial: &mut Trial| -> Result<()> {
+        let base = trial.model.base();
+        let lower = base.map(|base| Arc::clone(&trial.model.layers()[base].tree));
+        let upper = trial.model.files().tree();
+        let base = base.map(layer_name);
+        let told = trial.context.changes(base.as_ref(), &trial.key)?;
+        ensure!(
+            told == oracle::changes(lower.as_deref(), &upper)?,
+            "`changes` of the active snapshot is not what the changeset holds"
+        );
+        let given = trial.context.diff(base.as_ref(), &trial.key)?;
+        oracle::expect_same_archive(&given, &oracle::canonical_diff(lower.as_deref(), &upper)?)
+    };
+    hold(trial).under(Law::Diff)?;
+    trial.tally.held(Law::Diff);
     Ok(())
 }
 

@@ -1,31 +1,18 @@
 //! What a state offers to the next operation.
 
+mod paths;
+
 use super::generate::Flavour;
 use super::values::{data, offset, value};
-use crate::model::Model;
 use crate::model::inode::Body;
 use crate::model::operation::{
-    Acl, AclKind, FileOperation as Op, HoldHow, LayerNumber, LayerOperation, Operation, RenameHow,
-    Slot, Special,
+    Acl, AclKind, Data, FileOperation as Op, HoldHow, LayerNumber, LayerOperation, Operation,
+    RenameHow, Slot, Special,
 };
+use crate::model::{Below, Model};
 use crate::seed::Generator;
 use crate::tree::TreePath;
 
-/// Names that meet: a tree of few names is changed at the same places again and again.
-const NAMES: &[&[u8]] = &[b"a", b"b", b"c", b"d", b"e", b"f", b"g", b"h"];
-/// Names from the corners: what mount options escape, what is nearly a whiteout, other bytes.
-const ODD_NAMES: &[&[u8]] = &[
-    b"with space",
-    b"a:b",
-    b"c,d",
-    b"e\\f",
-    b"\xff\xfe",
-    b".wh",
-    b"..x",
-    b"new\nline",
-    b"=",
-    b"#",
-];
 const XATTRS: &[&str] = &["user.a", "user.b", "trusted.t", "security.capability"];
 const MODES: &[u32] = &[
     0o644, 0o600, 0o755, 0o444, 0o000, 0o4755, 0o2755, 0o6711, 0o2644, 0o1755, 0o777,
@@ -78,6 +65,8 @@ const WEIGHTS: &[(Draw, u32)] = &[
     (Draw::Remount, 17),
     (Draw::Reopen, 17),
     (Draw::View, 17),
+    (Draw::Sibling, 17),
+    (Draw::Diff, 17),
     (Draw::Fork, 17),
     (Draw::Apply, 17),
     (Draw::Remove, 17),
@@ -124,6 +113,8 @@ enum Draw {
     Remount,
     Reopen,
     View,
+    Sibling,
+    Diff,
     Fork,
     Apply,
     Remove,
@@ -141,8 +132,7 @@ pub(super) struct Offer {
     all: Vec<TreePath>,
     /// Paths with extended attributes, with one of their keys.
     attributed: Vec<(TreePath, String)>,
-    /// Paths that differ from the layer below, and not in kind or size, with their time there.
-    dated: Vec<(TreePath, i64)>,
+    below: Below,
     slots: Vec<Slot>,
     layers: usize,
     live: Vec<LayerNumber>,
@@ -158,7 +148,7 @@ impl Offer {
             links: Vec::new(),
             all: Vec::new(),
             attributed: Vec::new(),
-            dated: Vec::new(),
+            below: model.below(),
             slots: model.slots().collect(),
             layers: model.layers().len(),
             live: Vec::new(),
@@ -169,19 +159,7 @@ impl Offer {
                 offer.live.push(number);
             }
         }
-        let base = model.base().map(|base| &model.layers()[base].tree);
         for (path, id) in model.files().paths() {
-            // Not root's: nothing in a changeset says it.
-            let old = base.and_then(|base| base.get(path.clone()));
-            if let (Some(old), false) = (old, path.is_root())
-                && model.files().looks_like(id, old)
-            {
-                offer.dated.extend(
-                    i64::try_from(old.mtime)
-                        .ok()
-                        .map(|time| (path.clone(), time)),
-                );
-            }
             let inode = model.files().inode(id);
             match inode.body {
                 Body::Directory(_) => offer.directories.push(path.clone()),
@@ -205,6 +183,11 @@ impl Offer {
         if self.flavour == Flavour::ManyLayers && self.depth < MANY_LAYERS && random.below(3) > 0 {
             return Operation::Layer(LayerOperation::Commit);
         }
+        if random.below(10) == 0
+            && let Some(operation) = self.corner(random)
+        {
+            return Operation::File(operation);
+        }
         let total: u32 = WEIGHTS.iter().map(|(_, weight)| weight).sum();
         let mut left = random.below(total as usize) as u32;
         for (draw, weight) in WEIGHTS {
@@ -214,6 +197,52 @@ impl Offer {
             left -= weight;
         }
         unreachable!("the weights add up")
+    }
+
+    /// What goes on from one step of a known failing of unions to the next: a directory of the layer
+    /// below is removed, made again, and something is made in it; a file of it is changed, and then
+    /// looks in size and time as if it had not been.
+    fn corner(&self, random: &mut Generator) -> Option<Op> {
+        let below = &self.below;
+        match random.below(6) {
+            0 if !below.directories.is_empty() => Some(Op::RemoveTree {
+                path: random.pick(&below.directories).clone(),
+            }),
+            1 | 2 if !below.gone_directories.is_empty() => Some(Op::Mkdir {
+                path: random.pick(&below.gone_directories).clone(),
+                mode: 0o755,
+            }),
+            3 if !below.gone.is_empty() => Some(match random.below(3) {
+                0 => Op::Mkdir {
+                    path: random.pick(&below.gone).clone(),
+                    mode: 0o700,
+                },
+                1 => Op::Symlink {
+                    target: self.target(random),
+                    path: random.pick(&below.gone).clone(),
+                },
+                _ => Op::Create {
+                    path: random.pick(&below.gone).clone(),
+                    mode: 0o600,
+                },
+            }),
+            4 if !below.files.is_empty() => {
+                let (path, size) = random.pick(&below.files).clone();
+                Some(Op::Write {
+                    path,
+                    at: 0,
+                    data: Data {
+                        seed: 1 + random.below(1000) as u32,
+                        length: size.min(20) as u32,
+                    },
+                })
+            }
+            _ if !below.alike.is_empty() => {
+                let (path, mtime) = random.pick(&below.alike).clone();
+                Some(Op::Utimens { path, mtime })
+            }
+            _ => None,
+        }
     }
 
     fn operation(&self, draw: Draw, random: &mut Generator) -> Operation {
@@ -243,6 +272,9 @@ impl Offer {
             Draw::Remount => LayerOperation::Remount,
             Draw::Reopen => LayerOperation::Reopen,
             Draw::View => LayerOperation::View(self.layer(random)),
+            Draw::Sibling if random.below(8) == 0 => LayerOperation::Sibling(None),
+            Draw::Sibling => LayerOperation::Sibling(Some(self.layer(random))),
+            Draw::Diff => LayerOperation::Diff,
             Draw::Fork if random.below(8) == 0 => LayerOperation::Fork(None),
             Draw::Fork => LayerOperation::Fork(Some(self.layer(random))),
             Draw::Apply => LayerOperation::Apply(self.layer(random)),
@@ -361,11 +393,6 @@ impl Offer {
                 uid: *random.pick(OWNERS),
                 gid: *random.pick(OWNERS),
             },
-            // What changed then looks in size and time as if it had not.
-            Draw::Utimens if !self.dated.is_empty() && random.below(2) == 0 => {
-                let (path, mtime) = random.pick(&self.dated).clone();
-                Op::Utimens { path, mtime }
-            }
             Draw::Utimens => Op::Utimens {
                 path: self.anything(random),
                 mtime: *random.pick(&[
@@ -468,101 +495,6 @@ impl Offer {
                 AclKind::Access
             },
             acl: (random.below(4) > 0).then_some(acl),
-        }
-    }
-
-    fn layer(&self, random: &mut Generator) -> LayerNumber {
-        if self.live.is_empty() || random.below(10) == 0 {
-            random.below(self.layers + 1)
-        } else {
-            *random.pick(&self.live)
-        }
-    }
-
-    /// A path that is most likely free, in a directory that is most likely there.
-    fn fresh(&self, random: &mut Generator) -> TreePath {
-        if random.below(30) == 0 {
-            return self.existing(random).join(b"x");
-        }
-        random.pick(&self.directories).join(&self.name(random))
-    }
-
-    fn fresh_directory(&self, random: &mut Generator) -> TreePath {
-        let goes_deep = self.flavour == Flavour::DeepTree || random.below(10) == 0;
-        let deepest = self.directories.iter().max_by_key(|path| path.depth());
-        match deepest {
-            Some(deepest) if goes_deep && deepest.as_bytes().len() < 3000 => {
-                deepest.join(&self.name(random))
-            }
-            _ => self.fresh(random),
-        }
-    }
-
-    fn name(&self, random: &mut Generator) -> Vec<u8> {
-        let long = if self.flavour == Flavour::DeepTree {
-            4
-        } else {
-            120
-        };
-        if random.below(long) == 0 {
-            let length = *random.pick(&[200, 242, 243, 251, 255, 256]);
-            return vec![b'n'; length];
-        }
-        match random.below(250) {
-            0 => b".wh.a".to_vec(),
-            1..=12 => random.pick(ODD_NAMES).to_vec(),
-            _ => random.pick(NAMES).to_vec(),
-        }
-    }
-
-    fn existing(&self, random: &mut Generator) -> TreePath {
-        if self.all.is_empty() || random.below(20) == 0 {
-            return random.pick(&self.directories).join(&self.name(random));
-        }
-        random.pick(&self.all).clone()
-    }
-
-    fn anything(&self, random: &mut Generator) -> TreePath {
-        match random.below(20) {
-            0 => TreePath::root(),
-            1..=4 => random.pick(&self.directories).clone(),
-            _ => self.existing(random),
-        }
-    }
-
-    fn directory_or_odd(&self, random: &mut Generator) -> TreePath {
-        let inner = self.directories.len() - 1;
-        if inner == 0 || random.below(10) == 0 {
-            return self.existing(random);
-        }
-        self.directories[1 + random.below(inner)].clone()
-    }
-
-    fn existing_file(&self, random: &mut Generator) -> TreePath {
-        if self.files.is_empty() || random.below(8) == 0 {
-            return self.existing(random);
-        }
-        random.pick(&self.files).clone()
-    }
-
-    /// A file, now and then by way of a link or what is none.
-    fn file(&self, random: &mut Generator) -> TreePath {
-        if !self.links.is_empty() && random.below(8) == 0 {
-            return random.pick(&self.links).clone();
-        }
-        if self.files.is_empty() || random.below(20) == 0 {
-            return self.existing(random);
-        }
-        random.pick(&self.files).clone()
-    }
-
-    fn target(&self, random: &mut Generator) -> Vec<u8> {
-        match random.below(8) {
-            0 => b"/".to_vec(),
-            1 => b"..".to_vec(),
-            2 => b"nowhere".to_vec(),
-            3 => [b"/", self.existing(random).as_bytes()].concat(),
-            _ => random.pick(NAMES).to_vec(),
         }
     }
 }

@@ -189,7 +189,9 @@ impl Trial {
         match operation {
             Operation::File(operation) => self.file_step(operation),
             Operation::Layer(operation) => {
-                self.performer().release_all();
+                if operation.unmounts() {
+                    self.performer().release_all();
+                }
                 self.layer_step(operation)
             }
         }
@@ -255,6 +257,8 @@ impl Trial {
                 laws::kept(self)
             }
             LayerOperation::View(number) => laws::view(self, *number),
+            LayerOperation::Sibling(base) => laws::sibling(self, *base),
+            LayerOperation::Diff => laws::active_diff(self),
             LayerOperation::Fork(base) => self.go_on_from(*base),
             LayerOperation::Apply(number) => self.go_on_from_applied(*number),
             LayerOperation::Remove(_) | LayerOperation::Commit => Ok(()),
@@ -272,6 +276,7 @@ impl Trial {
             LayerOperation::View(number)
             | LayerOperation::Remove(number)
             | LayerOperation::Apply(number)
+            | LayerOperation::Sibling(Some(number))
             | LayerOperation::Fork(Some(number)) => *number,
             _ => return Ok(true),
         };

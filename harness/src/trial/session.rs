@@ -4,7 +4,7 @@ use super::campaign::{self, Campaign, Extent, Found};
 use super::laws::Law;
 use super::run::{Report, run as run_script};
 use super::tally::Tally;
-use super::{script, table};
+use super::{Failure, table};
 use crate::case::{Group, Verdict};
 use crate::conformance::{DriverSummary, Place, Progress, Summary, say};
 use crate::fixture::clean_leftovers;
@@ -24,8 +24,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use strata_driver::{DriverFactory, QuirkSet};
 
-/// Operations left out for quirks, at most: hundredths of all.
-const MOST_LEFT_OUT: u64 = 3;
+/// What all drivers together are called in output.
+const ALL: &str = "all";
 
 /// What is run.
 #[derive(Clone, Debug)]
@@ -91,8 +91,26 @@ pub struct Line {
     pub digest: String,
     /// The law that was broken, and how.
     pub failure: Option<(Law, String)>,
+    /// Why too little was done for a verdict.
+    pub shortfall: Option<String>,
     /// Wall time in seconds.
     pub seconds: f64,
+}
+
+impl Line {
+    fn new(driver: &str, backing: &str) -> Self {
+        Self {
+            driver: driver.to_owned(),
+            backing: backing.to_owned(),
+            skipped: None,
+            cases: 0,
+            tally: Tally::default(),
+            digest: String::new(),
+            failure: None,
+            shortfall: None,
+            seconds: 0.0,
+        }
+    }
 }
 
 /// Runs everything, prints a table of laws by driver, writes the reports.
@@ -137,7 +155,7 @@ pub fn run(factories: &[Arc<dyn DriverFactory>], options: &Options) -> Result<Su
             session.alone(subject)?;
         }
     }
-    if ready.len() > 1 && options.extent.is_some() && !interrupt::interrupted() {
+    if ready.len() > 1 && !interrupt::interrupted() {
         session.together(&ready)?;
     }
     for subject in ready {
@@ -153,16 +171,9 @@ struct Session<'a> {
 
 impl Session<'_> {
     fn skip(&mut self, driver: &str, reason: String) {
-        self.lines.push(Line {
-            driver: driver.to_owned(),
-            backing: "none".to_owned(),
-            skipped: Some(reason),
-            cases: 0,
-            tally: Tally::default(),
-            digest: String::new(),
-            failure: None,
-            seconds: 0.0,
-        });
+        let mut line = Line::new(driver, "none");
+        line.skipped = Some(reason);
+        self.lines.push(line);
     }
 
     fn say(&self, text: &str) {
@@ -174,36 +185,12 @@ impl Session<'_> {
     fn alone(&mut self, subject: &Stand) -> Result<()> {
         let bent = Bent::declared(subject.quirks.clone());
         let driver = subject.setting.factory.name().to_string();
-        let mut line = Line {
-            driver: driver.clone(),
-            backing: subject.backing.clone(),
-            skipped: None,
-            cases: 0,
-            tally: Tally::default(),
-            digest: String::new(),
-            failure: None,
-            seconds: 0.0,
-        };
+        let mut line = Line::new(&driver, &subject.backing);
         let started = Instant::now();
         for (name, operations) in &self.options.replays {
             let place = subject.setting.place.join("trial");
             let report = run_script(operations, &subject.setting, &bent, &place)?;
-            line.cases += 1;
-            line.tally.add(&report.tally);
-            self.say(&format!(
-                "{driver}:{} {name} ... {}\n",
-                line.backing,
-                verdict(&report)
-            ));
-            if let Some(failure) = report.failure {
-                let text = format!(
-                    "{name}, operation {} (`{}`): {}",
-                    failure.line + 1,
-                    operations[failure.line],
-                    failure.text
-                );
-                line.failure.get_or_insert((failure.law, text));
-            }
+            self.count_replay(&mut line, (name, operations), report);
         }
         if let (Some(extent), None) = (self.options.extent, &line.failure) {
             let campaign = Campaign {
@@ -214,17 +201,9 @@ impl Session<'_> {
             };
             let mut told = Instant::now();
             let outcome = campaign::run(&campaign, &subject.setting, |cases, tally, elapsed| {
-                if self.options.progress == Progress::Lines && told.elapsed().as_secs() >= 10 {
-                    told = Instant::now();
-                    say(&table::progress(&driver, cases, tally, elapsed));
-                }
+                self.progress(&mut told, &table::progress(&driver, cases, tally, elapsed));
             })?;
-            line.cases += outcome.cases;
-            line.tally.add(&outcome.tally);
-            line.digest = outcome.digest;
-            if let Some(found) = outcome.found {
-                line.failure = Some((found.failure.law, self.tell(&driver, &found)?));
-            }
+            self.count(&mut line, outcome)?;
         }
         line.seconds = started.elapsed().as_secs_f64();
         self.lines.push(line);
@@ -235,69 +214,83 @@ impl Session<'_> {
     fn together(&mut self, subjects: &[Stand]) -> Result<()> {
         let quirks: QuirkSet = subjects.iter().flat_map(|one| one.quirks.clone()).collect();
         let bent = Bent::avoided(quirks);
-        let extent = self.options.extent.expect("asked for by the caller");
+        let mut line = Line::new(ALL, &subjects[0].backing);
         let started = Instant::now();
-        let mut line = Line {
-            driver: "all".to_owned(),
-            backing: subjects[0].backing.clone(),
-            skipped: None,
-            cases: 0,
-            tally: Tally::default(),
-            digest: String::new(),
-            failure: None,
-            seconds: 0.0,
-        };
-        while line.failure.is_none() && !interrupt::interrupted() {
-            let over = match extent {
-                // Each costs as much as one of every driver's own.
-                Extent::Cases(cases) => line.cases >= cases.div_ceil(4),
-                Extent::Time(time) => started.elapsed() >= time / 4,
-            };
-            if over {
-                break;
-            }
-            // Other scripts than the drivers had alone.
-            let seed = Seed(self.options.seed.0 ^ 0x5eed);
-            let operations = script(seed, line.cases, &bent)?;
-            let mut first: Option<(String, Report)> = None;
-            for subject in subjects {
-                let driver = subject.setting.factory.name().to_string();
-                let place = subject.setting.place.join("trial");
-                let report = run_script(&operations, &subject.setting, &bent, &place)?;
-                line.tally.add(&report.tally);
-                if let Some(failure) = &report.failure {
-                    let found = Found {
-                        case: line.cases,
-                        script: operations[..=failure.line].to_vec(),
-                        failure: failure.clone(),
-                        after: started.elapsed(),
-                    };
-                    line.failure = Some((failure.law, self.tell(&driver, &found)?));
-                    break;
-                }
-                match &first {
-                    None => first = Some((driver, report)),
-                    Some((other, theirs)) if theirs.diffs != report.diffs => {
-                        let text = format!(
-                            "script {} gives other layers on {driver} than on {other}: {:?}, {:?}",
-                            line.cases, report.diffs, theirs.diffs
-                        );
-                        line.failure = Some((Law::Diff, text));
-                    }
-                    Some(_) => {}
-                }
-            }
-            line.cases += 1;
+        for (name, operations) in &self.options.replays {
+            let report = on_all(operations, subjects, &bent)?;
+            self.count_replay(&mut line, (name, operations), report);
         }
-        let left_out: u64 = line.tally.left_out.values().sum();
-        let total = line.tally.total();
-        if left_out * 100 > total * MOST_LEFT_OUT && total > 10_000 && line.failure.is_none() {
-            let text = format!("{left_out} of {total} operations are left out for quirks");
-            line.failure = Some((Law::Answer, text));
+        if let (Some(extent), None) = (self.options.extent, &line.failure) {
+            let campaign = Campaign {
+                // Other scripts than the drivers had alone.
+                seed: Seed(self.options.seed.0 ^ 0x5eed),
+                // Each costs as much as one of every driver's own.
+                extent: match extent {
+                    Extent::Cases(cases) => Extent::Cases(cases.div_ceil(4)),
+                    Extent::Time(time) => Extent::Time(time / 4),
+                },
+                bent: bent.clone(),
+                patience: self.options.patience,
+            };
+            let attempt = |operations: &[Operation]| on_all(operations, subjects, &bent);
+            let mut told = Instant::now();
+            let outcome = campaign::run_by(&campaign, attempt, |cases, tally, elapsed| {
+                self.progress(&mut told, &table::progress(ALL, cases, tally, elapsed));
+            })?;
+            self.count(&mut line, outcome)?;
         }
         line.seconds = started.elapsed().as_secs_f64();
         self.lines.push(line);
         Ok(())
+    }
+
+    /// Takes in what came of a script of a file.
+    fn count_replay(
+        &self,
+        line: &mut Line,
+        (name, operations): (&str, &[Operation]),
+        report: Report,
+    ) {
+        line.cases += 1;
+        line.tally.add(&report.tally);
+        let verdict = if report.failure.is_some() {
+            "FAILED"
+        } else {
+            "ok"
+        };
+        self.say(&format!(
+            "{}:{} {name} ... {verdict}\n",
+            line.driver, line.backing
+        ));
+        if let Some(failure) = report.failure {
+            let text = format!(
+                "{name}, operation {} (`{}`): {}",
+                failure.line + 1,
+                operations[failure.line],
+                failure.text
+            );
+            line.failure.get_or_insert((failure.law, text));
+        }
+    }
+
+    /// Takes in what came of a campaign.
+    fn count(&self, line: &mut Line, outcome: campaign::Outcome) -> Result<()> {
+        line.cases += outcome.cases;
+        line.tally.add(&outcome.tally);
+        line.digest = outcome.digest;
+        if let Some(found) = outcome.found {
+            line.failure = Some((found.failure.law, self.tell(&line.driver, &found)?));
+        } else {
+            line.shortfall = line.tally.shortfall();
+        }
+        Ok(())
+    }
+
+    fn progress(&self, told: &mut Instant, text: &str) {
+        if self.options.progress == Progress::Lines && told.elapsed().as_secs() >= 10 {
+            *told = Instant::now();
+            say(text);
+        }
     }
 
     /// A failing script for people, and where it was put.
@@ -323,10 +316,11 @@ impl Session<'_> {
             let path = directory.join(format!("{driver}-{seed}-{}.script", found.case));
             fs_err::write(&path, text)?;
             let path = path.display();
-            writeln!(
-                told,
-                "repeat: strata verify --driver {driver} --replay {path}"
-            )?;
+            let which = match driver {
+                ALL => String::new(),
+                driver => format!(" --driver {driver}"),
+            };
+            writeln!(told, "repeat: strata verify{which} --replay {path}")?;
         }
         Ok(told)
     }
@@ -372,6 +366,10 @@ impl Session<'_> {
                 let text = format!("required driver `{}`: {reason}", line.driver);
                 summary.failures.push(text);
             }
+            if let Some(shortfall) = &line.shortfall {
+                let text = format!("`{}`: {shortfall}", line.driver);
+                summary.failures.push(text);
+            }
             summary.drivers.push(DriverSummary {
                 driver: line.driver.clone(),
                 backing: line.backing.clone(),
@@ -382,9 +380,37 @@ impl Session<'_> {
     }
 }
 
-fn verdict(report: &Report) -> &'static str {
-    match report.failure {
-        Some(_) => "FAILED",
-        None => "ok",
+/// Runs a script on every driver. Where one fails, or gives other layers than the first, that is
+/// what came of it.
+fn on_all(operations: &[Operation], subjects: &[Stand], bent: &Bent) -> Result<Report> {
+    let mut all = Report::default();
+    let mut first = None;
+    for subject in subjects {
+        let driver = subject.setting.factory.name();
+        let place = subject.setting.place.join("trial");
+        let report = run_script(operations, &subject.setting, bent, &place)?;
+        all.tally.add(&report.tally);
+        if let Some(mut failure) = report.failure {
+            failure.text = format!("on {driver}: {}", failure.text);
+            all.failure = Some(failure);
+            break;
+        }
+        let Some(other) = &first else {
+            (first, all.diffs) = (Some(driver), report.diffs);
+            continue;
+        };
+        if report.diffs != all.diffs {
+            let text = format!(
+                "{driver} gives the layers {:?}, {other} {:?}",
+                report.diffs, all.diffs
+            );
+            all.failure = Some(Failure {
+                line: operations.len().saturating_sub(1),
+                law: Law::Diff,
+                text,
+            });
+            break;
+        }
     }
+    Ok(all)
 }

@@ -3,7 +3,6 @@
 use super::laws::Law;
 use super::session::Line;
 use super::tally::Tally;
-use crate::model::operation::KINDS;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -74,9 +73,8 @@ pub(super) fn render(lines: &[Line]) -> String {
 /// The kind that came least, with its share.
 fn least(tally: &Tally) -> String {
     let total = tally.total().max(1);
-    let count = |kind: &&&str| tally.operations.get(**kind).copied().unwrap_or(0);
-    let Some(kind) = KINDS.iter().min_by_key(count) else {
-        return String::new();
-    };
-    format!("{kind} {:.2}", count(&kind) as f64 * 100.0 / total as f64)
+    let share = |count: u64| count as f64 * 100.0 / total as f64;
+    tally.least().map_or_else(String::new, |(kind, count)| {
+        format!("{kind} {:.2}", share(count))
+    })
 }

@@ -53,6 +53,8 @@ pub(super) const FORMS: &[(&str, &str)] = &[
     ("remount", ""),
     ("reopen", ""),
     ("view", "LAYER"),
+    ("sibling", "LAYER|none"),
+    ("diff", ""),
     ("fork", "LAYER|none"),
     ("apply", "LAYER"),
     ("remove", "LAYER"),
@@ -187,7 +189,9 @@ impl Words {
             "remount" => LayerOperation::Remount,
             "reopen" => LayerOperation::Reopen,
             "view" => LayerOperation::View(self.number("LAYER")?),
-            "fork" => LayerOperation::Fork(self.fork()?),
+            "sibling" => LayerOperation::Sibling(self.layer_or_none()?),
+            "diff" => LayerOperation::Diff,
+            "fork" => LayerOperation::Fork(self.layer_or_none()?),
             "apply" => LayerOperation::Apply(self.number("LAYER")?),
             "remove" => LayerOperation::Remove(self.number("LAYER")?),
             "check" => LayerOperation::Check,
@@ -458,7 +462,7 @@ impl Words {
         })
     }
 
-    fn fork(&mut self) -> Result<Option<usize>> {
+    fn layer_or_none(&mut self) -> Result<Option<usize>> {
         self.read("LAYER", "a number or `none`", |text| match text {
             "none" => Some(None),
             number => number.parse().ok().map(Some),

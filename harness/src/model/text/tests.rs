@@ -48,6 +48,9 @@ commit
 remount
 reopen
 view 1
+sibling 2
+sibling none
+diff
 fork 2
 fork none
 apply 0

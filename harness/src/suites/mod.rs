@@ -17,7 +17,7 @@ mod pjdfstest;
 mod tools;
 
 use crate::case::{Group, Verdict};
-use crate::conformance::{DriverSummary, Place, Summary, say};
+use crate::conformance::{DriverSummary, Place, Progress, Summary, say};
 use crate::context::Context;
 use crate::edit::Dir;
 use crate::fixture::{FileSystemKind, Fixture, clean_leftovers};
@@ -122,6 +122,17 @@ type Controls = BTreeMap<&'static str, Evidence>;
 /// The checks that this run is about, and the program of each, or why it cannot be had.
 type Chosen = Vec<(&'static str, Check, Result<Tool, String>)>;
 
+/// How the suites are run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// On a fresh file system of each of these.
+    pub kinds: Vec<FileSystemKind>,
+    /// Only checks whose name holds this.
+    pub filter: String,
+    /// What is printed meanwhile.
+    pub progress: Progress,
+}
+
 /// Runs the suites on each driver, for a program's `tests/suites.rs` (`harness = false`).
 ///
 /// Takes a part of checks' names from the command line. What cannot be run here is skipped, and a
@@ -129,12 +140,16 @@ type Chosen = Vec<(&'static str, Check, Result<Tool, String>)>;
 pub fn main(factories: &[Arc<dyn DriverFactory>]) -> ExitCode {
     // Flags are those of the standard test runner, which `cargo test -- FLAG` passes to all.
     let filter = std::env::args().skip(1).find(|one| !one.starts_with('-'));
-    let kinds = [
-        FileSystemKind::Ext4,
-        FileSystemKind::Xfs,
-        FileSystemKind::Btrfs,
-    ];
-    match run(factories, &kinds, filter.as_deref().unwrap_or_default()) {
+    let options = Options {
+        kinds: vec![
+            FileSystemKind::Ext4,
+            FileSystemKind::Xfs,
+            FileSystemKind::Btrfs,
+        ],
+        filter: filter.unwrap_or_default(),
+        progress: Progress::Lines,
+    };
+    match run(factories, &options) {
         Ok(summary) => {
             say(&summary.render());
             summary.exit_code()
@@ -146,13 +161,8 @@ pub fn main(factories: &[Arc<dyn DriverFactory>]) -> ExitCode {
     }
 }
 
-/// Runs the checks whose name holds `filter`, on a plain directory and on every driver, on a fresh
-/// file system of each kind.
-pub fn run(
-    factories: &[Arc<dyn DriverFactory>],
-    kinds: &[FileSystemKind],
-    filter: &str,
-) -> Result<Summary> {
+/// Runs the suites on a plain directory and on every driver, on each kind of file system.
+pub fn run(factories: &[Arc<dyn DriverFactory>], options: &Options) -> Result<Summary> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -162,7 +172,9 @@ pub fn run(
     interrupt::listen(&runtime);
     // Every user must reach the directories of the test, and modes depend on it.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    let chosen = CHECKS.iter().filter(|(name, _)| name.contains(filter));
+    let chosen = CHECKS
+        .iter()
+        .filter(|(name, _)| name.contains(&options.filter));
     let chosen: Chosen = chosen
         .map(|(name, check)| (*name, *check, tools::find(check.program())))
         .collect();
@@ -170,10 +182,11 @@ pub fn run(
     if FileSystemKind::Ext4.missing().is_none() {
         clean_leftovers()?;
     }
-    for kind in kinds {
+    for kind in &options.kinds {
         let mut cells = Cells {
             kind: *kind,
             chosen: &chosen,
+            progress: options.progress,
             controls: Controls::new(),
         };
         summary.drivers.push(cells.control()?);
@@ -192,6 +205,7 @@ pub fn run(
 struct Cells<'a> {
     kind: FileSystemKind,
     chosen: &'a Chosen,
+    progress: Progress,
     controls: Controls,
 }
 
@@ -289,20 +303,22 @@ impl Cells<'_> {
     ) -> Outcome {
         let at = format!("{driver} on {}: {name}", self.kind);
         let seconds = elapsed.as_secs_f64();
-        let verdict = match ran {
-            Err(reason) => {
-                say(&format!("skipped: {at}: {reason}\n"));
-                Verdict::Skipped(reason)
-            }
+        let (line, verdict) = match ran {
+            Err(reason) => (
+                format!("skipped: {at}: {reason}\n"),
+                Verdict::Skipped(reason),
+            ),
             Ok(Ok(Ran { text, .. })) => {
-                say(&format!("{at}: {text}; {seconds:.1} s\n"));
-                Verdict::Passed
+                (format!("{at}: {text}; {seconds:.1} s\n"), Verdict::Passed)
             }
-            Ok(Err(error)) => {
-                say(&format!("{at}: FAILED; {seconds:.1} s\n"));
-                Verdict::Failed(format!("{error:#}"))
-            }
+            Ok(Err(error)) => (
+                format!("{at}: FAILED; {seconds:.1} s\n"),
+                Verdict::Failed(format!("{error:#}")),
+            ),
         };
+        if self.progress == Progress::Lines {
+            say(&line);
+        }
         Outcome {
             case: name.into(),
             group: Group::Suite,
@@ -340,7 +356,7 @@ fn on_driver(check: Check, tool: &Tool, stand: &Stand) -> Result<Ran> {
     let before = Belongings::take(&stand.setting.place)?;
     let place = stand.setting.place.join("s");
     let mut context = Context::new(&stand.setting, place.clone()).context("open the driver")?;
-    let ran = on_layers(check, tool, (stand, &mut context));
+    let ran = on_layers((stand, &mut context), |subject| check.run(tool, subject));
     let shut = context.shut().context("close the driver");
     drop(context);
     let clean = remove_place(&place).and_then(|()| before.expect_unchanged());
@@ -351,7 +367,10 @@ fn on_driver(check: Check, tool: &Tool, stand: &Stand) -> Result<Ran> {
     }
 }
 
-fn on_layers(check: Check, tool: &Tool, (stand, context): (&Stand, &mut Context)) -> Result<Ran> {
+fn on_layers(
+    (stand, context): (&Stand, &mut Context),
+    work: impl FnOnce(&Subject<'_>) -> Result<Ran>,
+) -> Result<Ran> {
     let mut ground = Ground::build(context)?;
     let top = ground.top().clone();
     let key = context.active(Some(&top))?;
@@ -360,7 +379,7 @@ fn on_layers(check: Check, tool: &Tool, (stand, context): (&Stand, &mut Context)
 
     let live = context.mount(&key)?;
     let subject = Subject::new(&live, &stand.fixture, &stand.capabilities.quirks)?;
-    let ran = check.run(tool, &subject)?;
+    let ran = work(&subject)?;
     let shown = live.tree()?;
     live.unmount()?;
 
@@ -369,4 +388,61 @@ fn on_layers(check: Check, tool: &Tool, (stand, context): (&Stand, &mut Context)
     ground.expect_unchanged(context, (&key, &shown))?;
     context.checked_diff(Some(&top), &key)?;
     Ok(ran)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files_called(name: &str, below: &Path) -> Result<Vec<std::path::PathBuf>> {
+        let mut found = Vec::new();
+        for entry in fs_err::read_dir(below)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                found.extend(files_called(name, &entry.path())?);
+            } else if entry.file_name() == name {
+                found.push(entry.path());
+            }
+        }
+        Ok(found)
+    }
+
+    #[test]
+    fn layer_that_changes_meanwhile_is_found() -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().build()?;
+        let factory: Arc<dyn DriverFactory> = Arc::new(plain_copy::PlainCopyFactory);
+        let place = Place::FileSystem(FileSystemKind::Ext4);
+        let asked = (&place, &BTreeMap::new(), Seed::default());
+        let stand = match Stand::take(&factory, asked, &Arc::new(runtime))? {
+            Ok(stand) => stand,
+            Err(reason) => {
+                eprintln!("skipped: {reason}");
+                return Ok(());
+            }
+        };
+        let attempt = |name: &str, changed: Option<&str>| -> Result<Ran> {
+            let place = stand.setting.place.join(name);
+            let mut context = Context::new(&stand.setting, place.clone())?;
+            let root = context.root().to_owned();
+            let ran = on_layers((&stand, &mut context), |subject| {
+                subject.dir.file("w/made", "by the suite")?;
+                let files = changed.map_or(Ok(Vec::new()), |name| files_called(name, &root))?;
+                for file in files {
+                    fs_err::write(file, "?")?;
+                }
+                Ok(Ran {
+                    text: String::new(),
+                    evidence: Evidence::Content([0; 32]),
+                })
+            });
+            context.shut()?;
+            drop(context);
+            remove_place(&place)?;
+            ran
+        };
+        attempt("unchanged", None)?;
+        let error = attempt("changed", Some("added")).unwrap_err().to_string();
+        assert!(error.contains("layer 2 has changed"), "{error}");
+        stand.fixture.close()
+    }
 }

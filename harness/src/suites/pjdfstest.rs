@@ -105,12 +105,13 @@ fn configured(elsewhere: &Path, users: &[(String, String); 2]) -> String {
          rename_ctime = {{}}\n\
          utime_now = {{}}\n\
          utimensat = {{}}\n\
-         secondary_fs = {elsewhere:?}\n\
+         secondary_fs = {:?}\n\
          [settings]\n\
          naptime = {NAP}\n\
          allow_remount = false\n\
          [dummy_auth]\n\
-         entries = [{entries}]\n"
+         entries = [{entries}]\n",
+        elsewhere.as_os_str().to_string_lossy()
     )
 }
 

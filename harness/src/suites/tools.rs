@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_hours(1);
 
 /// The program called `name`; a text is why it cannot be had.
 pub(super) fn find(name: &str) -> Result<Tool, String> {
-    let directories = [VARIABLE, "PATH"].map(|variable| std::env::var_os(variable));
+    let directories = [VARIABLE, "PATH"].map(std::env::var_os);
     let directories = directories.iter().flatten().map(|value| &**value);
     let file = look(directories, name).ok_or_else(|| {
         format!(

@@ -178,7 +178,10 @@ pub fn run(factories: &[Arc<dyn DriverFactory>], options: &Options) -> Result<Su
     let chosen: Chosen = chosen
         .map(|(name, check)| (*name, *check, tools::find(check.program())))
         .collect();
-    let mut summary = Summary::default();
+    let mut summary = Summary {
+        seed: Seed::default().0,
+        ..Summary::default()
+    };
     if FileSystemKind::Ext4.missing().is_none() {
         clean_leftovers()?;
     }

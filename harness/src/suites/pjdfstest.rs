@@ -68,7 +68,7 @@ pub(super) fn run(tool: &Tool, subject: &Subject<'_>) -> Result<Ran> {
     let left: Vec<_> = fs_err::read_dir(&elsewhere)?.collect();
     ensure!(left.is_empty(), "it left {left:?} on the other file system");
     let wrong = judge(&outcomes, FAMILIES, &subject.facts);
-    report("pjdfstest", &wrong)?;
+    report("tests that end otherwise than listed", &wrong)?;
     let total = outcomes.len();
     Ok(Ran {
         text: format!(

@@ -80,7 +80,7 @@ pub(super) fn run(file: File, tool: &Tool, subject: &Subject<'_>) -> Result<Ran>
         }
         File::Truncated | File::Kept => Some(Held::take(file, &path)?),
     };
-    let operations = rounds(3000, 100_000) as u64;
+    let operations = rounds(3000, 50_000) as u64;
     let kinds = exercise(file, tool, (subject, &path), operations)?;
     let content = fs_err::read(&path)?;
     if let Some(held) = held {

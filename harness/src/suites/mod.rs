@@ -231,6 +231,9 @@ impl Cells<'_> {
         let fixture = Fixture::file_system(self.kind, SIZE)?;
         let mut outcomes = Vec::new();
         for (name, check, tool) in self.chosen {
+            if interrupt::interrupted() {
+                break;
+            }
             let started = Instant::now();
             let ran = tool
                 .as_ref()
@@ -332,9 +335,12 @@ impl Cells<'_> {
     }
 
     fn skip(&self, driver: &str, reason: &str) -> DriverSummary {
-        let names = self.chosen.iter().map(|(name, _, _)| *name);
-        let outcome = |name| self.outcome((driver, name), Err(reason.to_owned()), Duration::ZERO);
-        self.summary(driver, names.map(outcome).collect())
+        let outcomes = self.chosen.iter().map(|(name, _, tool)| {
+            let lacking = tool.as_ref().err();
+            let reason = lacking.map_or(reason, String::as_str).to_owned();
+            self.outcome((driver, name), Err(reason), Duration::ZERO)
+        });
+        self.summary(driver, outcomes.collect())
     }
 
     fn summary(&self, driver: &str, outcomes: Vec<Outcome>) -> DriverSummary {

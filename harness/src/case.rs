@@ -38,6 +38,8 @@ pub enum Group {
     Law,
     /// Recorded behaviour of kernels; see [`crate::recorded`].
     Recorded,
+    /// Test suites of others; see [`crate::suites`].
+    Suite,
 }
 
 impl fmt::Display for Group {

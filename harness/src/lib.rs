@@ -26,6 +26,7 @@ pub mod report;
 pub mod runner;
 pub mod script;
 pub mod seed;
+pub mod suites;
 pub mod tar;
 pub mod tree;
 pub mod trial;

@@ -119,7 +119,7 @@ fn observe(stand: &Stand) -> Result<BTreeMap<Quirk, bool>> {
         let case = case.with_context(|| format!("there is no case `{name}`"))?;
         let outcome = runner::run(Check::Case(case), &stand.setting);
         match outcome.verdict {
-            Verdict::Passed => shown.insert(*quirk, stand.quirks.contains(quirk)),
+            Verdict::Passed => shown.insert(*quirk, stand.capabilities.declares(*quirk)),
             Verdict::Skipped(_) => None,
             Verdict::Failed(reason) => bail!("{}: {name}: {reason}", stand.setting.factory.name()),
         };

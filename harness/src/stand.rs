@@ -8,7 +8,7 @@ use crate::seed::Seed;
 use anyhow::Result;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use strata_driver::{Availability, DriverFactory, Host, OpenOptions, QuirkSet};
+use strata_driver::{Availability, Capabilities, DriverFactory, Host, OpenOptions};
 use tokio::runtime::Runtime;
 
 /// Bytes of the file system that a driver is given; sparse, so only what is written counts.
@@ -19,8 +19,8 @@ const SIZE: u64 = 4 << 30;
 pub(crate) struct Stand {
     /// What cases and scripts are given.
     pub(crate) setting: Setting,
-    /// What the driver declares.
-    pub(crate) quirks: QuirkSet,
+    /// What the driver says of itself.
+    pub(crate) capabilities: Capabilities,
     /// The file system under it.
     pub(crate) backing: String,
     /// To be closed at the end.
@@ -63,13 +63,13 @@ impl Stand {
         };
         let place = fixture.path().join("asked");
         let mut context = Context::new(&setting, place.clone())?;
-        let quirks = context.capabilities().quirks.clone();
+        let capabilities = context.capabilities().clone();
         context.shut()?;
         drop(context);
         runner::remove_place(&place)?;
         Ok(Ok(Self {
             setting,
-            quirks,
+            capabilities,
             backing: fixture.backing(),
             fixture,
         }))

@@ -5,7 +5,7 @@ use crate::clean::{Clean, write_owner};
 use crate::exit::Stop;
 use crate::setup::{self, Purpose};
 use crate::test::Place;
-use crate::{namespace, rootfs, workspace};
+use crate::{cache, namespace, rootfs, workspace};
 use anyhow::Context;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -78,7 +78,7 @@ impl Fresh {
     fn cache(&self) -> anyhow::Result<PathBuf> {
         match self.place {
             Place::FreshAndCold => Ok(PathBuf::new()),
-            Place::Here | Place::Fresh => rootfs::cache_home(),
+            Place::Here | Place::Fresh => cache::home(),
         }
     }
 }

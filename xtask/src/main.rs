@@ -8,6 +8,7 @@
 mod against;
 mod bench;
 mod btrfs;
+mod cache;
 mod clean;
 mod docs;
 mod exit;
@@ -23,6 +24,7 @@ mod soak;
 mod tally;
 mod test;
 mod tidy;
+mod tools;
 
 use exit::Stop;
 use flags::Command;

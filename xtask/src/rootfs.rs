@@ -3,6 +3,7 @@
 //! The cache is a directory with two layers, base first: `base.tar`, a whole minimal Debian, and
 //! `package.tar`, what installing one package changed in it, with whiteouts as `.wh.NAME`.
 
+use crate::cache::{self, Making};
 use crate::exit::Stop;
 use crate::quiet::run_silently;
 use crate::{mirror, namespace, setup};
@@ -59,7 +60,7 @@ impl Rootfs {
 
 /// The layers, if an earlier run left them in the cache.
 pub(crate) fn cached() -> Option<Layers> {
-    layers_in(&cache_home().ok()?.join(name().ok()?))
+    layers_in(&cache::home().ok()?.join(name().ok()?))
 }
 
 /// The layers, made now if they are not in the cache.
@@ -74,31 +75,15 @@ pub(crate) fn ensure(sh: &Shell) -> anyhow::Result<Layers> {
         setup::is_root(),
         "there is none in the cache, and making one needs root"
     );
-    let home = cache_home()?;
-    let name = name()?;
-    fs_err::create_dir_all(&home)?;
-    let _lock = lock(&home.join(format!("{name}.lock")))?;
+    let home = cache::home()?;
+    let making = Making::begin(&home, &name()?)?;
     if let Some(layers) = cached() {
         return Ok(layers);
     }
-    let unfinished = format!(".{name}.");
-    for entry in fs_err::read_dir(&home)? {
-        let entry = entry?;
-        if entry
-            .file_name()
-            .as_bytes()
-            .starts_with(unfinished.as_bytes())
-        {
-            // Whoever made it is dead, or it would hold the lock.
-            fs_err::remove_dir_all(entry.path())?;
-        }
-    }
-    let scratch = Scratch(home.join(format!("{unfinished}{}", std::process::id())));
-    fs_err::create_dir(&scratch.0)?;
 
     eprintln!("making the Debian root file system (once, one to three minutes)");
     let start = Instant::now();
-    let (itself, directory) = (std::env::current_exe()?, &scratch.0);
+    let (itself, directory) = (std::env::current_exe()?, making.scratch());
     namespace::private(sh)
         .args([
             itself.as_os_str(),
@@ -108,17 +93,12 @@ pub(crate) fn ensure(sh: &Shell) -> anyhow::Result<Layers> {
         ])
         .run()
         .map_err(|_| anyhow!("it could not be made, as said above"))?;
-    let finished = scratch.0.join("layers");
+    let finished = making.scratch().join("layers");
     let layers = layers_in(&finished).context("the build left no layers")?;
     for file in [&layers.base, &layers.package] {
         fs_err::File::open(file)?.sync_all()?;
     }
-    let place = home.join(&name);
-    if place.exists() {
-        // Incomplete, or it would have been taken above.
-        fs_err::remove_dir_all(&place)?;
-    }
-    fs_err::rename(&finished, &place)?;
+    let place = making.finish(&finished)?;
     eprintln!(
         "made {} in {:.0} s",
         place.display(),
@@ -133,46 +113,6 @@ fn layers_in(directory: &Path) -> Option<Layers> {
         package: directory.join("package.tar"),
     };
     (layers.base.is_file() && layers.package.is_file()).then_some(layers)
-}
-
-/// A directory that is gone when this value is.
-#[derive(Debug)]
-struct Scratch(PathBuf);
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let Err(error) = fs_err::remove_dir_all(&self.0) {
-            eprintln!("left behind: {error}");
-        }
-    }
-}
-
-fn lock(path: &Path) -> anyhow::Result<fs_err::File> {
-    let file = fs_err::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)?;
-    if file.file().try_lock().is_err() {
-        eprintln!("waiting for another run that is making the root file system");
-        file.file()
-            .lock()
-            .with_context(|| format!("cannot lock `{}`", path.display()))?;
-    }
-    Ok(file)
-}
-
-/// `$XDG_CACHE_HOME/strata`, or `~/.cache/strata`.
-pub(crate) fn cache_home() -> anyhow::Result<PathBuf> {
-    let set = |name: &str| {
-        std::env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|p| p.is_absolute())
-    };
-    set("XDG_CACHE_HOME")
-        .or_else(|| set("HOME").map(|home| home.join(".cache")))
-        .map(|cache| cache.join("strata"))
-        .context("neither XDG_CACHE_HOME nor HOME is set to an absolute path")
 }
 
 fn name() -> anyhow::Result<String> {

@@ -8,6 +8,7 @@ use crate::setup::{self, Purpose};
 use crate::smoke;
 use crate::tally::{self, Tally};
 use crate::tidy::Tidy;
+use crate::tools;
 use std::time::{Duration, Instant};
 use xshell::{Shell, cmd};
 
@@ -157,6 +158,7 @@ fn print_table(ended: &[Ended]) {
 fn set_up(sh: &Shell) -> anyhow::Result<Tally> {
     let purposes = [Purpose::Fixtures, Purpose::Rootless, Purpose::BtrfsDriver];
     setup::ensure(sh, &purposes)?;
+    tools::ensure(sh)?;
     if !setup::is_root() {
         eprintln!("not root: what mounts or makes devices is skipped, and counted as skipped");
     }

@@ -29,6 +29,7 @@ pub struct Tool {
     path: PathBuf,
     name: String,
     time_limit: Duration,
+    variables: Vec<(OsString, OsString)>,
 }
 
 /// What a tool that succeeded wrote.
@@ -62,16 +63,30 @@ impl Tool {
             .map(|directory| directory.join(name))
             .find(|candidate| is_executable(candidate));
         match found {
-            Some(path) => Ok(Self {
-                path,
-                name: name.to_owned(),
-                time_limit: TIME_LIMIT,
-            }),
+            Some(path) => Ok(Self::at(path)),
             None => Err(Error::new(ErrorKind::Unavailable, "find tool")
                 .because("the program is not installed")
                 .with("tool", name)
                 .hint(hint)),
         }
+    }
+
+    /// The program at `path`.
+    pub fn at(path: PathBuf) -> Self {
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        Self {
+            name: name.display().to_string(),
+            path,
+            time_limit: TIME_LIMIT,
+            variables: Vec::new(),
+        }
+    }
+
+    /// Sets a variable of every run's environment.
+    #[must_use]
+    pub fn with_variable(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.variables.push((name.into(), value.as_ref().into()));
+        self
     }
 
     /// Sets how long a run may take; then it is killed.
@@ -91,24 +106,32 @@ impl Tool {
         &self,
         arguments: impl IntoIterator<Item = A>,
     ) -> Result<ToolOutput> {
-        let arguments: Vec<OsString> = arguments
-            .into_iter()
-            .map(|argument| argument.as_ref().to_owned())
-            .collect();
+        let arguments = owned(arguments);
+        let (status, output) = self.finish(&arguments)?;
+        if status.success() {
+            return Ok(output);
+        }
+        Err(self
+            .failed(&arguments, ErrorKind::Other)
+            .because(complaint(&output.stderr, status))
+            .with("status", status))
+    }
+
+    /// Runs it and waits, for a program whose exit code is an answer.
+    pub fn run_to_end<A: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<(ExitStatus, ToolOutput)> {
+        self.finish(&owned(arguments))
+    }
+
+    fn finish(&self, arguments: &[OsString]) -> Result<(ExitStatus, ToolOutput)> {
         tracing::debug!(tool = %self.path.display(), ?arguments, "started");
-        let failed = |kind| {
-            let shown: Vec<_> = arguments
-                .iter()
-                .map(|argument| argument.display().to_string())
-                .collect();
-            Error::new(kind, "run tool")
-                .with("tool", &self.name)
-                .with("arguments", shown.join(" "))
-        };
-        let io = |error: std::io::Error| failed(ErrorKind::Other).caused_by(error);
+        let io = |error: std::io::Error| self.failed(arguments, ErrorKind::Other).caused_by(error);
         let mut child = Command::new(&self.path)
-            .args(&arguments)
+            .args(arguments)
             .env("LC_ALL", "C")
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -128,17 +151,31 @@ impl Tool {
             stdout: stdout.recv_timeout(OUTPUT_GRACE).unwrap_or_default(),
             stderr: stderr.recv_timeout(OUTPUT_GRACE).unwrap_or_default(),
         };
-        match status {
-            Some(status) if status.success() => Ok(output),
-            Some(status) => Err(failed(ErrorKind::Other)
-                .because(complaint(&output.stderr, status))
-                .with("status", status)),
-            None => Err(failed(ErrorKind::Other).because(format!(
+        let overdue = || {
+            self.failed(arguments, ErrorKind::Other).because(format!(
                 "it did not end within {} s and was killed",
                 self.time_limit.as_secs_f32()
-            ))),
-        }
+            ))
+        };
+        Ok((status.ok_or_else(overdue)?, output))
     }
+
+    fn failed(&self, arguments: &[OsString], kind: ErrorKind) -> Error {
+        let shown: Vec<_> = arguments
+            .iter()
+            .map(|argument| argument.display().to_string())
+            .collect();
+        Error::new(kind, "run tool")
+            .with("tool", &self.name)
+            .with("arguments", shown.join(" "))
+    }
+}
+
+fn owned<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Vec<OsString> {
+    arguments
+        .into_iter()
+        .map(|argument| argument.as_ref().to_owned())
+        .collect()
 }
 
 fn is_executable(path: &Path) -> bool {
@@ -225,6 +262,14 @@ mod tests {
             text.contains("no such pool") && text.contains("exit 3"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn exit_code_and_variables_are_passed_on() {
+        let tool = Tool::at(shell().path().to_owned()).with_variable("ANSWER", "4");
+        let (status, output) = tool.run_to_end(["-c", "echo $ANSWER; exit 4"]).unwrap();
+        assert_eq!(status.code(), Some(4));
+        assert_eq!(output.stdout, b"4\n");
     }
 
     #[test]

@@ -16,9 +16,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use strata_driver::{Availability, DriverFactory, Host, OpenOptions};
 use strata_harness::Setting;
+use strata_harness::case::Verdict;
+use strata_harness::conformance::Progress;
 use strata_harness::fixture::{FileSystemKind, Fixture};
 use strata_harness::model::quirks::Bent;
 use strata_harness::seed::{Seed, rounds};
+use strata_harness::suites;
 use strata_harness::trial::{Campaign, Extent, Outcome, run_campaign};
 
 /// Each must be found within this time.
@@ -116,6 +119,48 @@ fn nothing_is_found_without_a_defect() -> Result<()> {
         let outcome = hunt(&control, Extent::Cases(20))?;
         let found = outcome.found.map(|found| found.failure.text);
         assert_eq!(found, None, "{base:?}");
+    }
+    Ok(())
+}
+
+/// What of fsx on a lower file fails with the defect of that name; none where it cannot be run.
+fn failures_of_suite(defect: &str) -> Result<Option<String>> {
+    let defect = DEFECTS.iter().find(|one| one.name == defect);
+    let plant = defect.map_or(Plant::Nothing, |defect| defect.plant);
+    let factory: Arc<dyn DriverFactory> = Arc::new(MutantFactory {
+        inner: Arc::new(strata_vfs::VfsFactory),
+        plant,
+    });
+    let options = suites::Options {
+        kinds: vec![FileSystemKind::Ext4],
+        filter: "fsx_lower_file".to_owned(),
+        progress: Progress::Silent,
+    };
+    let summary = suites::run(&[factory], &options)?;
+    // The plain directory comes first.
+    Ok(match &summary.drivers[1].outcomes[0].verdict {
+        Verdict::Passed => Some(String::new()),
+        Verdict::Failed(reason) => Some(reason.clone()),
+        Verdict::Skipped(reason) => {
+            eprintln!("skipped: {reason}");
+            None
+        }
+    })
+}
+
+#[test]
+fn suites_of_others_see_what_only_a_file_of_a_lower_layer_shows() -> Result<()> {
+    for (defect, told) in [
+        ("none", ""),
+        ("copy-fills-holes", "data starts at"),
+        ("copy-splits-hard-links", "its other name differs"),
+        ("remount-forgets-newest", "the layers on disk"),
+    ] {
+        let Some(reason) = failures_of_suite(defect)? else {
+            return Ok(());
+        };
+        let as_told = reason.contains(told) && (defect != "none" || reason.is_empty());
+        assert!(as_told, "{defect}: {reason}");
     }
     Ok(())
 }

@@ -20,8 +20,9 @@ mod union;
 use crate::case::Case;
 pub(crate) use crash::kill::obey;
 pub(crate) use diff::walk::demand_full_walk;
-pub(crate) use samples::access_list;
+pub(crate) use samples::{access_list, rich};
 pub(crate) use space::usage::demand_own_blocks;
+pub(crate) use stack::Edit;
 
 /// All cases.
 #[rustfmt::skip] // one line each

@@ -13,7 +13,7 @@ use strata_driver::MountPlan;
 
 /// The tree of a plan; none if this is no form that is known here. `lower` holds the digests of
 /// lower directories, which must not change.
-pub(super) fn tree(
+pub(crate) fn tree(
     plan: &MountPlan,
     lower: &mut BTreeMap<PathBuf, [u8; 32]>,
 ) -> Result<Option<Tree>> {

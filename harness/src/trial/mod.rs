@@ -3,7 +3,7 @@
 //! `docs/adr/0009-the-model.md` says how.
 
 mod campaign;
-mod decode;
+pub(crate) mod decode;
 mod generate;
 mod laws;
 mod offer;

@@ -183,7 +183,7 @@ impl Session<'_> {
     }
 
     fn alone(&mut self, subject: &Stand) -> Result<()> {
-        let bent = Bent::declared(subject.quirks.clone());
+        let bent = Bent::declared(subject.capabilities.quirks.clone());
         let driver = subject.setting.factory.name().to_string();
         let mut line = Line::new(&driver, &subject.backing);
         let started = Instant::now();
@@ -212,7 +212,10 @@ impl Session<'_> {
 
     /// One script on every driver: equal layers, whatever stores them.
     fn together(&mut self, subjects: &[Stand]) -> Result<()> {
-        let quirks: QuirkSet = subjects.iter().flat_map(|one| one.quirks.clone()).collect();
+        let quirks: QuirkSet = subjects
+            .iter()
+            .flat_map(|one| one.capabilities.quirks.clone())
+            .collect();
         let bent = Bent::avoided(quirks);
         let mut line = Line::new(ALL, &subjects[0].backing);
         let started = Instant::now();

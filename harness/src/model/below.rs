@@ -11,6 +11,8 @@ pub struct Below {
     pub files: Vec<(TreePath, u64)>,
     /// Directories in which the layer below has something, there and here.
     pub directories: Vec<TreePath>,
+    /// Symbolic links of the layer below that are still there.
+    pub links: Vec<TreePath>,
     /// Names of the layer below that are free now, in directories that are there.
     pub gone: Vec<TreePath>,
     /// The same of directories in which it has something.
@@ -50,6 +52,7 @@ impl Model {
                 (Body::File(content), Body::File(_)) if now.below && content.size() > 0 => {
                     met.files.push((path, content.size()));
                 }
+                (Body::Symlink(_), Body::Symlink(_)) if now.below => met.links.push(path),
                 _ => met.alike.extend(hidden(old, now).map(|time| (path, time))),
             }
         }

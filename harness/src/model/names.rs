@@ -193,6 +193,15 @@ impl Files {
         self.link(&new, source);
         if exchange && let Some(target) = new.inode {
             self.link(&old, target);
+            if old_directory != new_directory {
+                // xfs takes the new `..` of a directory for a change of its content.
+                for id in [source, target] {
+                    let inode = self.inode_mut(id);
+                    if inode.is_directory() {
+                        inode.mtime = inode.mtime.or_now();
+                    }
+                }
+            }
         }
         Ok(Answer::Done)
     }

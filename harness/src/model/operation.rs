@@ -215,6 +215,14 @@ pub enum LayerOperation {
     Sibling(Option<LayerNumber>),
     /// Takes the changeset of the active snapshot, mounted as it is.
     Diff,
+    /// Takes the changeset from a layer or from nothing to another layer, whatever lies between.
+    Compare(Option<LayerNumber>, LayerNumber),
+    /// Applies a layer's changeset on nothing, and commits that upon the layer's parent.
+    Rebase(LayerNumber),
+    /// Gives a layer another label.
+    Relabel(LayerNumber),
+    /// Asks for what must be refused: names in use, wrong kinds, what is mounted.
+    Misuse,
     /// Drops the active snapshot and goes on from a layer, or from nothing.
     Fork(Option<LayerNumber>),
     /// Drops the active snapshot, applies a layer's changeset on that layer's parent, and goes on
@@ -310,6 +318,10 @@ pub const KINDS: &[&str] = &[
     "view",
     "sibling",
     "diff",
+    "compare",
+    "rebase",
+    "relabel",
+    "misuse",
     "fork",
     "apply",
     "remove",
@@ -417,7 +429,15 @@ impl LayerOperation {
     pub fn unmounts(&self) -> bool {
         match self {
             Self::Commit | Self::Remount | Self::Reopen | Self::Fork(_) | Self::Apply(_) => true,
-            Self::View(_) | Self::Sibling(_) | Self::Diff | Self::Remove(_) | Self::Check => false,
+            Self::View(_)
+            | Self::Sibling(_)
+            | Self::Diff
+            | Self::Compare(..)
+            | Self::Rebase(_)
+            | Self::Relabel(_)
+            | Self::Misuse
+            | Self::Remove(_)
+            | Self::Check => false,
         }
     }
 
@@ -430,6 +450,10 @@ impl LayerOperation {
             Self::View(_) => "view",
             Self::Sibling(_) => "sibling",
             Self::Diff => "diff",
+            Self::Compare(..) => "compare",
+            Self::Rebase(_) => "rebase",
+            Self::Relabel(_) => "relabel",
+            Self::Misuse => "misuse",
             Self::Fork(_) => "fork",
             Self::Apply(_) => "apply",
             Self::Remove(_) => "remove",

@@ -64,16 +64,32 @@ impl Model {
                 });
                 self.start_on(Some(self.layers.len() - 1));
             }
-            LayerOperation::Remount | LayerOperation::Reopen | LayerOperation::Check => {}
-            LayerOperation::View(number) => self.known(*number)?,
+            LayerOperation::Remount
+            | LayerOperation::Reopen
+            | LayerOperation::Misuse
+            | LayerOperation::Check => {}
+            LayerOperation::View(number) | LayerOperation::Relabel(number) => {
+                self.known(*number)?;
+            }
+            LayerOperation::Compare(lower, upper) => {
+                if let Some(lower) = lower {
+                    self.known(*lower)?;
+                }
+                self.known(*upper)?;
+                self.carried([Some(*upper), *lower])?;
+            }
+            LayerOperation::Rebase(number) => {
+                self.known(*number)?;
+                self.carried([Some(*number), self.layers[*number].parent])?;
+            }
             LayerOperation::Sibling(base) => {
                 if let Some(base) = base {
                     self.known(*base)?;
                 }
             }
             LayerOperation::Diff => {
-                let base = self.base.map(|base| &self.layers[base]);
-                if !can_carry(&self.files.tree()) || base.is_some_and(|base| !base.is_carried()) {
+                self.carried([self.base])?;
+                if !can_carry(&self.files.tree()) {
                     return Err(ErrorKind::Unsupported);
                 }
             }
@@ -85,11 +101,7 @@ impl Model {
             }
             LayerOperation::Apply(number) => {
                 self.known(*number)?;
-                let layer = &self.layers[*number];
-                let parent = layer.parent.map(|parent| &self.layers[parent]);
-                if !layer.is_carried() || parent.is_some_and(|parent| !parent.is_carried()) {
-                    return Err(ErrorKind::Unsupported);
-                }
+                self.carried([Some(*number), self.layers[*number].parent])?;
                 self.start_applied(*number);
             }
             LayerOperation::Remove(number) => {
@@ -109,6 +121,19 @@ impl Model {
         match self.layers.get(number) {
             Some(layer) if !layer.is_removed => Ok(()),
             _ => Err(ErrorKind::NotFound),
+        }
+    }
+
+    /// Whether changesets can carry these layers.
+    fn carried(
+        &self,
+        layers: impl IntoIterator<Item = Option<LayerNumber>>,
+    ) -> Result<(), ErrorKind> {
+        let mut layers = layers.into_iter().flatten();
+        if layers.all(|number| self.layers[number].is_carried()) {
+            Ok(())
+        } else {
+            Err(ErrorKind::Unsupported)
         }
     }
 

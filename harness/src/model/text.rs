@@ -46,12 +46,21 @@ impl fmt::Display for LayerOperation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.kind())?;
         match self {
-            Self::Commit | Self::Remount | Self::Reopen | Self::Diff | Self::Check => Ok(()),
+            Self::Commit
+            | Self::Remount
+            | Self::Reopen
+            | Self::Diff
+            | Self::Misuse
+            | Self::Check => Ok(()),
+            Self::Compare(None, upper) => write!(f, " none {upper}"),
+            Self::Compare(Some(lower), upper) => write!(f, " {lower} {upper}"),
             Self::Fork(None) | Self::Sibling(None) => f.write_str(" none"),
             Self::View(layer)
             | Self::Sibling(Some(layer))
             | Self::Fork(Some(layer))
             | Self::Apply(layer)
+            | Self::Rebase(layer)
+            | Self::Relabel(layer)
             | Self::Remove(layer) => write!(f, " {layer}"),
         }
     }

@@ -2,8 +2,7 @@
 
 use super::decode;
 use super::run::{Broken, Trial, Under as _, layer_name};
-use crate::model::Files;
-use crate::model::operation::{Data, FileOperation, LayerNumber};
+use crate::model::operation::{FileOperation, LayerNumber};
 use crate::oracle;
 use crate::tree::{Facet, Kind, Tree, TreePath, report};
 use anyhow::{Context as _, Result, bail, ensure};
@@ -11,7 +10,7 @@ use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use strata_driver::{DiffId, Quirk};
+use strata_driver::{DiffId, Quirk, SnapshotKind};
 
 /// What a driver is held to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -126,26 +125,33 @@ pub(super) fn all(trial: &mut Trial) -> Result<(), Broken> {
 }
 
 /// Exactly the snapshots that exist, each on its parent.
-fn listed(trial: &Trial) -> Result<()> {
-    let mut expected =
-        BTreeSet::from([(trial.key.to_string(), trial.model.base().map(layer_name))]);
+pub(super) fn listed(trial: &Trial) -> Result<()> {
+    let mut expected = vec![(
+        trial.key.clone(),
+        SnapshotKind::Active,
+        trial.model.base().map(layer_name),
+        trial.labels_of(None),
+    )];
     for (number, layer) in trial.model.layers().iter().enumerate() {
         if !layer.is_removed {
-            expected.insert((layer_name(number).to_string(), layer.parent.map(layer_name)));
+            expected.push((
+                layer_name(number),
+                SnapshotKind::Committed,
+                layer.parent.map(layer_name),
+                trial.labels_of(Some(number)),
+            ));
         }
     }
+    expected.sort();
     let list = trial.context.list()?;
-    ensure!(
-        list.is_sorted_by(|one, next| one.name < next.name),
-        "`list` is not in the order of names: {list:?}"
-    );
     for info in &list {
         let told = trial.context.stat(&info.name)?;
         ensure!(told == *info, "`list` gives {info:?}, `stat` {told:?}");
     }
-    let found: BTreeSet<_> = list
+    // In the order of names.
+    let found: Vec<_> = list
         .into_iter()
-        .map(|info| (info.name.to_string(), info.parent))
+        .map(|info| (info.name, info.kind, info.parent, info.labels))
         .collect();
     ensure!(
         found == expected,
@@ -163,7 +169,7 @@ pub(super) fn kept(trial: &mut Trial) -> Result<(), Broken> {
     Ok(())
 }
 
-fn tree(trial: &Trial, expected: &Tree) -> Result<Tree> {
+pub(super) fn tree(trial: &Trial, expected: &Tree) -> Result<Tree> {
     let found = trial.live().tree()?;
     let mut facets = vec![
         Facet::ModificationTime,
@@ -281,61 +287,6 @@ pub(super) fn view(trial: &mut Trial, number: LayerNumber) -> Result<(), Broken>
     Ok(())
 }
 
-/// Another snapshot beside the active one shows its layer, and nothing of the active one; what is
-/// written to it goes with it.
-pub(super) fn sibling(trial: &mut Trial, base: Option<LayerNumber>) -> Result<(), Broken> {
-    let seen = |trial: &mut Trial| -> Result<()> {
-        let expected = base.map_or_else(
-            || Arc::new(Files::empty().tree()),
-            |base| Arc::clone(&trial.model.layers()[base].tree),
-        );
-        let key = trial.context.active(base.map(layer_name).as_ref())?;
-        let live = trial.context.mount(&key)?;
-        let found = Tree::read(live.path())?;
-        let text = format!("a snapshot beside the active one, on {base:?} (found != expected)");
-        found.expect_equal(&expected, &text)?;
-        let mut performer = super::perform::Performer::new(live.path())?;
-        for (path, node) in expected.nodes() {
-            let path = path.clone();
-            if node.kind == Kind::File {
-                let data = Data { seed: 7, length: 7 };
-                let written = performer.perform(&FileOperation::Append { path, data });
-                ensure!(written.is_ok(), "appending to it gave {written:?}");
-            }
-        }
-        let path = TreePath::new("written-to-a-sibling");
-        let made = performer.perform(&FileOperation::Mkdir { path, mode: 0o700 });
-        ensure!(made.is_ok(), "making a directory in it gave {made:?}");
-        drop(performer);
-        live.unmount()?;
-        trial.context.remove(&key)?;
-        Ok(())
-    };
-    seen(trial).under(Law::Below)?;
-    trial.tally.held(Law::Below);
-    Ok(())
-}
-
-/// The changeset of the active snapshot, mounted as it is, is what the rules give.
-pub(super) fn active_diff(trial: &mut Trial) -> Result<(), Broken> {
-    let hold = |trial: &mut Trial| -> Result<()> {
-        let base = trial.model.base();
-        let lower = base.map(|base| Arc::clone(&trial.model.layers()[base].tree));
-        let upper = trial.model.files().tree();
-        let base = base.map(layer_name);
-        let told = trial.context.changes(base.as_ref(), &trial.key)?;
-        ensure!(
-            told == oracle::changes(lower.as_deref(), &upper)?,
-            "`changes` of the active snapshot is not what the changeset holds"
-        );
-        let given = trial.context.diff(base.as_ref(), &trial.key)?;
-        oracle::expect_same_archive(&given, &oracle::canonical_diff(lower.as_deref(), &upper)?)
-    };
-    hold(trial).under(Law::Diff)?;
-    trial.tally.held(Law::Diff);
-    Ok(())
-}
-
 /// The changeset of a layer is what the rules give, and gives the layer. Returns its id, or none
 /// where the format cannot carry it.
 pub(super) fn diff(trial: &mut Trial, number: LayerNumber) -> Result<Option<DiffId>, Broken> {
@@ -374,7 +325,7 @@ pub(super) fn diff(trial: &mut Trial, number: LayerNumber) -> Result<Option<Diff
 }
 
 /// Sockets do not exist for a changeset.
-fn without_sockets(tree: &Tree) -> Tree {
+pub(super) fn without_sockets(tree: &Tree) -> Tree {
     let nodes = tree.nodes().iter();
     let kept = nodes.filter(|(_, node)| node.kind != Kind::Socket);
     Tree::from_nodes(

@@ -2,6 +2,7 @@
 //!
 //! `docs/adr/0009-the-model.md` says how.
 
+mod beside;
 mod campaign;
 pub(crate) mod decode;
 mod generate;

@@ -15,7 +15,7 @@ use crate::tree::TreePath;
 
 const XATTRS: &[&str] = &["user.a", "user.b", "trusted.t", "security.capability"];
 const MODES: &[u32] = &[
-    0o644, 0o600, 0o755, 0o444, 0o000, 0o4755, 0o2755, 0o6711, 0o2644, 0o1755, 0o777,
+    0o644, 0o600, 0o755, 0o444, 0o000, 0o4755, 0o2755, 0o2775, 0o6711, 0o2644, 0o1755, 0o777,
 ];
 const OWNERS: &[u32] = &[0, 1, 1000, 65534, 100_000];
 const SLOTS: Slot = 4;
@@ -26,12 +26,12 @@ const MANY_LAYERS: usize = 128;
 /// Operations with their weight in thousandths, roughly.
 const WEIGHTS: &[(Draw, u32)] = &[
     (Draw::Create, 40),
-    (Draw::Read, 17),
+    (Draw::Read, 20),
     (Draw::Write, 40),
     (Draw::Append, 28),
     (Draw::Rewrite, 32),
     (Draw::Truncate, 25),
-    (Draw::Allocate, 17),
+    (Draw::Allocate, 20),
     (Draw::Punch, 18),
     (Draw::MapWrite, 22),
     (Draw::Mkdir, 60),
@@ -41,12 +41,12 @@ const WEIGHTS: &[(Draw, u32)] = &[
     (Draw::Link, 26),
     (Draw::Symlink, 26),
     (Draw::Rename(RenameHow::Replace), 60),
-    (Draw::Rename(RenameHow::NoReplace), 17),
+    (Draw::Rename(RenameHow::NoReplace), 20),
     (Draw::Rename(RenameHow::Exchange), 26),
-    (Draw::Character, 17),
-    (Draw::Block, 17),
-    (Draw::Fifo, 17),
-    (Draw::Socket, 17),
+    (Draw::Character, 20),
+    (Draw::Block, 20),
+    (Draw::Fifo, 20),
+    (Draw::Socket, 20),
     (Draw::Tmpfile, 20),
     (Draw::Chmod, 30),
     (Draw::Chown, 26),
@@ -54,22 +54,26 @@ const WEIGHTS: &[(Draw, u32)] = &[
     (Draw::SetXattr, 36),
     (Draw::RemoveXattr, 20),
     (Draw::Acl, 26),
-    (Draw::List, 17),
-    (Draw::ReadLink, 17),
+    (Draw::List, 20),
+    (Draw::ReadLink, 20),
     (Draw::Hold, 26),
     (Draw::HeldRead, 18),
     (Draw::HeldWrite, 18),
-    (Draw::HeldTruncate, 17),
-    (Draw::Release, 17),
+    (Draw::HeldTruncate, 20),
+    (Draw::Release, 20),
     (Draw::Commit, 34),
-    (Draw::Remount, 17),
-    (Draw::Reopen, 17),
-    (Draw::View, 17),
-    (Draw::Sibling, 17),
-    (Draw::Diff, 17),
-    (Draw::Fork, 17),
-    (Draw::Apply, 17),
-    (Draw::Remove, 17),
+    (Draw::Remount, 20),
+    (Draw::Reopen, 20),
+    (Draw::View, 20),
+    (Draw::Sibling, 20),
+    (Draw::Diff, 20),
+    (Draw::Compare, 20),
+    (Draw::Rebase, 20),
+    (Draw::Relabel, 20),
+    (Draw::Misuse, 20),
+    (Draw::Fork, 20),
+    (Draw::Apply, 20),
+    (Draw::Remove, 20),
     (Draw::Check, 22),
 ];
 
@@ -115,6 +119,10 @@ enum Draw {
     View,
     Sibling,
     Diff,
+    Compare,
+    Rebase,
+    Relabel,
+    Misuse,
     Fork,
     Apply,
     Remove,
@@ -204,7 +212,7 @@ impl Offer {
     /// looks in size and time as if it had not been.
     fn corner(&self, random: &mut Generator) -> Option<Op> {
         let below = &self.below;
-        match random.below(6) {
+        match random.below(8) {
             0 if !below.directories.is_empty() => Some(Op::RemoveTree {
                 path: random.pick(&below.directories).clone(),
             }),
@@ -237,6 +245,9 @@ impl Offer {
                     },
                 })
             }
+            5 if !below.links.is_empty() => Some(Op::Unlink {
+                path: random.pick(&below.links).clone(),
+            }),
             _ if !below.alike.is_empty() => {
                 let (path, mtime) = random.pick(&below.alike).clone();
                 Some(Op::Utimens { path, mtime })
@@ -275,6 +286,13 @@ impl Offer {
             Draw::Sibling if random.below(8) == 0 => LayerOperation::Sibling(None),
             Draw::Sibling => LayerOperation::Sibling(Some(self.layer(random))),
             Draw::Diff => LayerOperation::Diff,
+            Draw::Compare => {
+                let lower = (random.below(3) > 0).then(|| self.layer(random));
+                LayerOperation::Compare(lower, self.layer(random))
+            }
+            Draw::Rebase => LayerOperation::Rebase(self.layer(random)),
+            Draw::Relabel => LayerOperation::Relabel(self.layer(random)),
+            Draw::Misuse => LayerOperation::Misuse,
             Draw::Fork if random.below(8) == 0 => LayerOperation::Fork(None),
             Draw::Fork => LayerOperation::Fork(Some(self.layer(random))),
             Draw::Apply => LayerOperation::Apply(self.layer(random)),
@@ -332,7 +350,7 @@ impl Offer {
             },
             Draw::Mkdir => Op::Mkdir {
                 path: self.fresh_directory(random),
-                mode: *random.pick(&[0o755, 0o755, 0o700, 0o555, 0o777]),
+                mode: *random.pick(&[0o755, 0o755, 0o700, 0o555, 0o1777]),
             },
             Draw::Rmdir => Op::Rmdir {
                 path: self.directory_or_odd(random),

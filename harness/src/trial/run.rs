@@ -1,5 +1,6 @@
 //! Runs a script on a driver and on the model, and holds one against the other at every step.
 
+use super::beside;
 use super::laws::{self, Law};
 use super::perform::Performer;
 use super::tally::Tally;
@@ -15,7 +16,9 @@ use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
-use strata_driver::{DiffId, ErrorKind, Quirk, SnapshotName};
+use strata_driver::{
+    CommitOptions, DiffId, ErrorKind, Labels, PrepareOptions, Quirk, SnapshotName,
+};
 
 /// The clock of file systems ticks less often than the one that is asked; nanoseconds.
 const TICK: i128 = 20_000_000;
@@ -117,6 +120,8 @@ pub(super) struct Trial {
     pub(super) context: Context,
     pub(super) model: Model,
     pub(super) key: SnapshotName,
+    /// How often layers were given other labels.
+    labels: BTreeMap<LayerNumber, u32>,
     pub(super) tally: Tally,
     /// Inode numbers as they were first seen in this snapshot.
     pub(super) inodes: BTreeMap<u32, u64>,
@@ -127,20 +132,55 @@ pub(super) struct Trial {
 }
 
 impl Trial {
-    fn start(mut context: Context, model: Model) -> Result<Self> {
-        let key = context.active(None)?;
+    fn start(context: Context, model: Model) -> Result<Self> {
         let mut trial = Self {
             context,
             model,
-            key,
+            // The same for all: what was committed or removed must not be remembered by it.
+            key: crate::context::name("active"),
+            labels: BTreeMap::new(),
             tally: Tally::default(),
             inodes: BTreeMap::new(),
             lower: BTreeMap::new(),
             diffs: Vec::new(),
             mounted: None,
         };
+        trial.prepare(None)?;
         trial.mount()?;
         Ok(trial)
+    }
+
+    fn prepare(&mut self, base: Option<LayerNumber>) -> Result<()> {
+        let options = PrepareOptions::default().with_labels(self.labels_of(None));
+        let base = base.map(layer_name);
+        self.context
+            .prepare_with(&self.key, base.as_ref(), &options)?;
+        Ok(())
+    }
+
+    /// The labels that a layer has, or the active snapshot.
+    pub(super) fn labels_of(&self, number: Option<LayerNumber>) -> Labels {
+        let label = match number {
+            None => ("is".to_owned(), "active".to_owned()),
+            Some(number) => {
+                let times = self.labels.get(&number).copied().unwrap_or(0);
+                ("relabelled".to_owned(), times.to_string())
+            }
+        };
+        Labels::from([label])
+    }
+
+    fn set_labels(&self, name: &SnapshotName, labels: &Labels) -> strata_driver::Result<()> {
+        self.context
+            .wait(self.context.driver().relabel(name, labels))
+    }
+
+    fn relabel(&mut self, number: LayerNumber) -> Result<(), Broken> {
+        *self.labels.entry(number).or_default() += 1;
+        let labels = self.labels_of(Some(number));
+        self.set_labels(&layer_name(number), &labels)
+            .under(Law::Answer)?;
+        laws::listed(self).under(Law::Answer)
     }
 
     fn close(mut self) -> Result<()> {
@@ -257,8 +297,12 @@ impl Trial {
                 laws::kept(self)
             }
             LayerOperation::View(number) => laws::view(self, *number),
-            LayerOperation::Sibling(base) => laws::sibling(self, *base),
-            LayerOperation::Diff => laws::active_diff(self),
+            LayerOperation::Sibling(base) => beside::sibling(self, *base),
+            LayerOperation::Diff => beside::active_diff(self),
+            LayerOperation::Compare(lower, upper) => beside::compare(self, *lower, *upper),
+            LayerOperation::Rebase(number) => beside::rebase(self, *number),
+            LayerOperation::Relabel(number) => self.relabel(*number),
+            LayerOperation::Misuse => beside::misuse(self),
             LayerOperation::Fork(base) => self.go_on_from(*base),
             LayerOperation::Apply(number) => self.go_on_from_applied(*number),
             LayerOperation::Remove(_) | LayerOperation::Commit => Ok(()),
@@ -277,6 +321,9 @@ impl Trial {
             | LayerOperation::Remove(number)
             | LayerOperation::Apply(number)
             | LayerOperation::Sibling(Some(number))
+            | LayerOperation::Compare(_, number)
+            | LayerOperation::Rebase(number)
+            | LayerOperation::Relabel(number)
             | LayerOperation::Fork(Some(number)) => *number,
             _ => return Ok(true),
         };
@@ -284,6 +331,11 @@ impl Trial {
         let found = match operation {
             LayerOperation::Remove(_) => self.context.remove(&name),
             _ if predicted.is_ok() => return Ok(true),
+            LayerOperation::Compare(lower, _) => {
+                let lower = lower.map(layer_name);
+                self.context.changes(lower.as_ref(), &name).map(drop)
+            }
+            LayerOperation::Relabel(_) => self.set_labels(&name, &Labels::new()),
             LayerOperation::View(_) => {
                 let key = self.context.fresh_name("view");
                 self.context.view(&key, Some(&name))
@@ -310,7 +362,10 @@ impl Trial {
         self.unmount().under(Law::Kept)?;
         let number = self.model.layers().len();
         let name = layer_name(number);
-        self.context.commit(&self.key, &name).under(Law::Kept)?;
+        let options = CommitOptions::default().with_labels(self.labels_of(Some(number)));
+        self.context
+            .commit_with(&self.key, &name, &options)
+            .under(Law::Kept)?;
         let changed = self.model.change(&LayerOperation::Commit);
         changed.expect("a commit is never refused");
         self.model.check_stack(number).under(Law::Model)?;
@@ -330,8 +385,7 @@ impl Trial {
     }
 
     fn start_upon(&mut self, base: Option<LayerNumber>) -> Result<()> {
-        let base = base.map(layer_name);
-        self.key = self.context.active(base.as_ref())?;
+        self.prepare(base)?;
         self.inodes.clear();
         self.mount()
     }
@@ -340,10 +394,12 @@ impl Trial {
     fn go_on_from_applied(&mut self, number: LayerNumber) -> Result<(), Broken> {
         self.unmount().under(Law::Kept)?;
         self.context.remove(&self.key).under(Law::Kept)?;
-        let parent = self.model.layers()[number].parent.map(layer_name);
-        let diff = self.context.diff(parent.as_ref(), &layer_name(number));
+        let parent = self.model.layers()[number].parent;
+        let diff = self
+            .context
+            .diff(parent.map(layer_name).as_ref(), &layer_name(number));
         let diff = diff.under(Law::Diff)?;
-        self.key = self.context.active(parent.as_ref()).under(Law::Kept)?;
+        self.prepare(parent).under(Law::Kept)?;
         self.context.apply(&self.key, &diff).under(Law::Diff)?;
         self.inodes.clear();
         self.mount().under(Law::Kept)?;

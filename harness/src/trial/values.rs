@@ -20,6 +20,7 @@ pub(super) fn data(random: &mut Generator) -> Data {
         0 => 0,
         1..=6 => 1 + random.below(40),
         7..=8 => 1 + random.below(9000),
+        _ if random.below(6) == 0 => 60_000 + random.below(100_000),
         _ => 4096,
     };
     Data {
@@ -38,6 +39,8 @@ pub(super) fn value(key: &str, random: &mut Generator) -> Vec<u8> {
     }
     match random.below(8) {
         0 => Vec::new(),
+        // With all others less than what ext4 has room for.
+        1 if key == "user.b" => random.bytes(1500),
         1 => random.bytes(200),
         _ => format!("v{}", random.below(1000)).into_bytes(),
     }

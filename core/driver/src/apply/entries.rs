@@ -278,6 +278,7 @@ impl Applier<'_> {
     /// The entry of the root: attributes only, and its time does not count.
     fn root_entry(&mut self, entry: &Entry) -> Result<()> {
         let root = self.duplicate_root()?;
+        self.placement.describe(b"");
         let state = self.note_directory(b"", root.as_fd())?;
         let attributes = DirectoryAttributes {
             mtime: state.mtime,

@@ -3,8 +3,10 @@
 use crate::error::OverlayError;
 use rustix::fs::{Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use strata_driver::changeset::travels;
+use strata_driver::{Error, Result};
 use strata_sys::xattr;
 
 /// Gives `upper` what the root of `parent` has, or what an empty snapshot has: 0755, 0:0, time 0.
@@ -25,6 +27,22 @@ fn set(upper: &Path, parent: Option<&Path>) -> io::Result<()> {
     };
     let model = open(parent)?;
     copy(&model, &root)
+}
+
+/// Whether a root is as that of an empty snapshot, so that its changeset says nothing of it.
+pub(super) fn is_bare_root(root: BorrowedFd<'_>) -> Result<bool> {
+    let fail = |errno: rustix::io::Errno| Error::io("commit", errno.into());
+    let stat = rustix::fs::fstat(root).map_err(fail)?;
+    let names = xattr::list(&open_again(root).map_err(fail)?)?;
+    Ok(
+        (stat.st_mode & 0o7777, stat.st_uid, stat.st_gid) == (0o755, 0, 0)
+            && !names.iter().any(|name| travels(name)),
+    )
+}
+
+fn open_again(directory: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(directory, ".", flags, Mode::empty())
 }
 
 /// Copies owner, mode, attributes and times from one directory to another, in the order in

@@ -25,11 +25,15 @@ pub(super) fn adopt(
     if placement::is_opaque(upper, namespace)? {
         keeping_times(upper, || placement::hide_root(upper, below, namespace))?;
     }
-    for (path, question) in Questions::load(snapshot)?.iter() {
+    let questions = Questions::load(snapshot)?;
+    for (path, question) in questions.iter() {
         if placement::hidden(upper, namespace, path)? {
             continue;
         }
         settle(upper, below, namespace, (path, question))?;
+    }
+    if !questions.root_is_described() && attributes::is_bare_root(upper)? {
+        attributes::copy(below, upper).map_err(|error| Error::io("commit", error))?;
     }
     Ok(())
 }

@@ -23,11 +23,15 @@ pub(super) struct Question {
 pub(super) struct Questions {
     record: PathBuf,
     open: BTreeMap<Vec<u8>, Question>,
+    /// The layer says itself what its root is like.
+    root_is_described: bool,
 }
 
 const HIDE: u8 = 1;
 const SEAL: u8 = 2;
 const INHERIT: u8 = 4;
+/// Of the root only, whose path is empty: nothing is to be asked.
+const DESCRIBED: u8 = 8;
 
 impl Questions {
     /// Those that earlier applies to the snapshot in directory `snapshot` left.
@@ -39,6 +43,7 @@ impl Questions {
             Err(error) => return Err(Error::io("read record of an apply", error)),
         };
         let mut open = BTreeMap::new();
+        let mut root_is_described = false;
         for line in bytes
             .split(|byte| *byte == 0)
             .filter(|line| !line.is_empty())
@@ -46,6 +51,10 @@ impl Questions {
             let (&[flags], path) = line.split_at(1) else {
                 return Err(Error::new(ErrorKind::Corrupt, "read record of an apply"));
             };
+            if flags == DESCRIBED {
+                root_is_described = true;
+                continue;
+            }
             let question = Question {
                 hide: flags & HIDE != 0,
                 seal: flags & SEAL != 0,
@@ -53,15 +62,22 @@ impl Questions {
             };
             open.insert(path.to_vec(), question);
         }
-        Ok(Self { record, open })
+        Ok(Self {
+            record,
+            open,
+            root_is_described,
+        })
     }
 
     /// Writes them beside the layer: per path a byte of flags, the path, a NUL.
     pub(super) fn save(&self) -> Result<()> {
-        if self.open.is_empty() && !self.record.exists() {
+        if self.open.is_empty() && !self.root_is_described && !self.record.exists() {
             return Ok(());
         }
         let mut bytes = Vec::new();
+        if self.root_is_described {
+            bytes.extend([DESCRIBED, 0]);
+        }
         for (path, question) in &self.open {
             let flag = |set, flag| if set { flag } else { 0 };
             bytes.push(
@@ -118,8 +134,14 @@ impl Questions {
         }
     }
 
+    /// Whether an entry of the layer says what its root is like.
+    pub(super) fn root_is_described(&self) -> bool {
+        self.root_is_described
+    }
+
     /// The layer says itself what the directory at `path` is like.
     pub(super) fn describe(&mut self, path: &[u8]) {
+        self.root_is_described |= path.is_empty();
         let Some(question) = self.open.get_mut(path) else {
             return;
         };
@@ -139,6 +161,7 @@ mod tests {
         let mut questions = Questions {
             record: PathBuf::new(),
             open: BTreeMap::new(),
+            root_is_described: false,
         };
         for path in [&b"a/b"[..], b"a-b", b"a0", b"a"] {
             questions.ask(path, Purpose::Inherit);

@@ -51,6 +51,11 @@ view 1
 sibling 2
 sibling none
 diff
+compare 0 2
+compare none 1
+rebase 1
+relabel 0
+misuse
 fork 2
 fork none
 apply 0

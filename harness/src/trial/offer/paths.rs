@@ -8,6 +8,8 @@ use crate::trial::generate::Flavour;
 
 /// Names that meet: a tree of few names is changed at the same places again and again.
 const NAMES: &[&[u8]] = &[b"a", b"b", b"c", b"d", b"e", b"f", b"g", b"h"];
+/// Names that begin as others end.
+const LIKE_NAMES: &[&[u8]] = &[b"a2", b"a.d", b"b-c", b"b2", b"c.conf", b"ab", b"d d"];
 /// Names from the corners: what mount options escape, what is nearly a whiteout, other bytes.
 const ODD_NAMES: &[&[u8]] = &[
     b"with space",
@@ -62,6 +64,7 @@ impl Offer {
         match random.below(250) {
             0 => b".wh.a".to_vec(),
             1..=12 => random.pick(ODD_NAMES).to_vec(),
+            13..=40 => random.pick(LIKE_NAMES).to_vec(),
             _ => random.pick(NAMES).to_vec(),
         }
     }
@@ -108,11 +111,14 @@ impl Offer {
     }
 
     pub(super) fn target(&self, random: &mut Generator) -> Vec<u8> {
-        match random.below(9) {
+        match random.below(11) {
             0 => b"/".to_vec(),
             1 => b"..".to_vec(),
             2 => b"nowhere".to_vec(),
             3 => [b"/", self.existing(random).as_bytes()].concat(),
+            // A directory, from the root on, or beside the link.
+            5 => [b"/", random.pick(&self.directories).as_bytes()].concat(),
+            6 => random.pick(&self.directories).name().to_vec(),
             // Too long for what file systems keep in the inode itself.
             4 => [b"nowhere/".as_slice(), &vec![b'n'; 50 + random.below(200)]].concat(),
             _ => random.pick(NAMES).to_vec(),

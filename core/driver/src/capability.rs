@@ -98,6 +98,9 @@ pub enum Quirk {
     /// Holes of less than a MiB in a lower layer's file are filled when it is first written.
     /// (`quirk_small_holes_filled`)
     SmallHolesFilled,
+    /// A rename that is refused because the other directory is not empty may change the time of the
+    /// directory that it would have been from. (`quirk_refused_rename_touches`)
+    RefusedRenameTouches,
 }
 
 impl Quirk {
@@ -111,6 +114,7 @@ impl Quirk {
         Self::InodeChanges,
         Self::EntryInodeDiffers,
         Self::SmallHolesFilled,
+        Self::RefusedRenameTouches,
     ];
 
     /// The name used in output.
@@ -124,6 +128,7 @@ impl Quirk {
             Self::InodeChanges => "inode_changes",
             Self::EntryInodeDiffers => "entry_inode_differs",
             Self::SmallHolesFilled => "small_holes_filled",
+            Self::RefusedRenameTouches => "refused_rename_touches",
         }
     }
 }

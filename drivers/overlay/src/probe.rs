@@ -66,11 +66,20 @@ pub(crate) fn capabilities(
         Quirk::HeldMapKeepsOldData,
         Quirk::LateWriterPossible,
         Quirk::DeviceZeroRefused,
-        Quirk::EntryInodeDiffers,
     ]);
+    if namespace(host) == Namespace::Trusted {
+        // In a user namespace the handle of what a file was copied from is not followed, so that
+        // both numbers are the copy's.
+        capabilities.quirks.insert(Quirk::EntryInodeDiffers);
+    }
     if !capabilities.has(Capability::ReflinkCopy) {
         // fs/overlayfs/copy_up.c looks for holes in steps of OVL_COPY_UP_CHUNK_SIZE.
         capabilities.quirks.insert(Quirk::SmallHolesFilled);
+    }
+    if Host::file_system_of(root).is_ok_and(|backing| backing == "ext4") {
+        // fs/ext4/namei.c: a rename that leaves a whiteout puts the old entry back when it fails,
+        // also where it had not been replaced yet.
+        capabilities.quirks.insert(Quirk::RefusedRenameTouches);
     }
     if config.redirect_dir == crate::config::Feature::Off {
         capabilities.quirks.insert(Quirk::DirectoryRenameExdev);

@@ -142,6 +142,7 @@ pub const ALL: &[Case] = &[
     quirk::observed::QUIRK_INODE_CHANGES,
     quirk::observed::QUIRK_LATE_WRITER_POSSIBLE,
     quirk::observed::QUIRK_SMALL_HOLES_FILLED,
+    quirk::observed::QUIRK_REFUSED_RENAME_TOUCHES,
     space::usage::QUOTA_IS_ENFORCED,
     concurrency::calls::READERS_DO_NOT_DISTURB,
     space::usage::RECLAIM_GIVES_SPACE_BACK,

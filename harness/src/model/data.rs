@@ -2,7 +2,7 @@
 
 use super::content::Content;
 use super::files::{Files, Outcome};
-use super::inode::{Body, Inode, InodeId, Mtime};
+use super::inode::{Body, Inode, InodeId};
 use super::operation::{Answer, Data, HoldHow};
 use super::quirks::Bent;
 use crate::tree::TreePath;
@@ -105,7 +105,7 @@ impl Files {
         let before = self.inode(id).mtime;
         self.written(id);
         if same {
-            self.inode_mut(id).mtime = or_now(before);
+            self.inode_mut(id).mtime = before.or_now();
         }
         Ok(Answer::Done)
     }
@@ -123,7 +123,7 @@ impl Files {
         self.content_mut(id).allocate(at, length);
         let before = self.inode(id).mtime;
         self.written(id);
-        self.inode_mut(id).mtime = or_now(before);
+        self.inode_mut(id).mtime = before.or_now();
         Ok(Answer::Done)
     }
 
@@ -140,7 +140,7 @@ impl Files {
         self.content_mut(id).punch(at, length);
         let before = self.inode(id).mtime;
         self.written(id);
-        self.inode_mut(id).mtime = or_now(before);
+        self.inode_mut(id).mtime = before.or_now();
         Ok(Answer::Done)
     }
 
@@ -159,7 +159,7 @@ impl Files {
         if !bytes.is_empty() {
             self.content_mut(id).write(at, &bytes);
             let inode = self.inode_mut(id);
-            inode.mtime = or_now(inode.mtime);
+            inode.mtime = inode.mtime.or_now();
         }
         Ok(Answer::Done)
     }
@@ -222,12 +222,5 @@ impl Files {
         self.content_mut(held.inode).resize(size);
         self.written(held.inode);
         Ok(Answer::Done)
-    }
-}
-
-fn or_now(before: Mtime) -> Mtime {
-    match before {
-        Mtime::At(time) | Mtime::Learned(time) => Mtime::NowOr(time),
-        Mtime::Now | Mtime::NowOr(_) => before,
     }
 }

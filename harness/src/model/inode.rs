@@ -24,6 +24,15 @@ pub enum Mtime {
 }
 
 impl Mtime {
+    /// The time after what some file systems take for a change and others do not.
+    #[must_use]
+    pub fn or_now(self) -> Self {
+        match self {
+            Self::At(time) | Self::Learned(time) => Self::NowOr(time),
+            Self::Now | Self::NowOr(_) => self,
+        }
+    }
+
     /// Whether it may still be `time`, without having been set to now.
     pub fn is_or(self, time: i128) -> bool {
         self == Self::NowOr(time)

@@ -175,6 +175,12 @@ impl Files {
                 .names()
                 .is_some_and(|names| !names.is_empty())
         {
+            if let Some(directory) = old_directory
+                && bent.by(Quirk::RefusedRenameTouches)
+            {
+                let directory = self.inode_mut(directory);
+                directory.mtime = directory.mtime.or_now();
+            }
             return Err(Errno::NOTEMPTY);
         }
         for id in moved.into_iter().flatten() {

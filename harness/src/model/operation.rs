@@ -115,7 +115,8 @@ pub enum FileOperation {
         at: u64,
         length: u64,
     },
-    /// `open(O_RDWR)` and `fallocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)`.
+    /// `open(O_RDWR)` and `fallocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)`; then file
+    /// capabilities are removed, which not every file system does where there is a hole already.
     Punch {
         path: TreePath,
         at: u64,

@@ -134,10 +134,7 @@ impl Performer {
             FileOperation::Allocate { path, at, length } => {
                 self.allocate(path, FallocateFlags::empty(), (*at, *length))
             }
-            FileOperation::Punch { path, at, length } => {
-                let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-                self.allocate(path, flags, (*at, *length))
-            }
+            FileOperation::Punch { path, at, length } => self.punch(path, (*at, *length)),
             FileOperation::MapWrite { path, at, data } => self.map_write(path, *at, *data),
             FileOperation::Mkdir { path, mode } => {
                 let at = self.place(path)?;
@@ -255,6 +252,17 @@ impl Performer {
         rustix::io::retry_on_intr(|| rustix::fs::fallocate(&file, flags, at, length))
     }
 
+    fn punch(&self, path: &TreePath, range: (u64, u64)) -> Result<(), Errno> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        self.allocate(path, flags, range)?;
+        // Where there is a hole already, btrfs leaves them.
+        let file = self.open_file(path, OFlags::RDWR)?;
+        match rustix::fs::fremovexattr(&file, "security.capability") {
+            Err(Errno::NODATA) => Ok(()),
+            other => other,
+        }
+    }
+
     /// A file system without room for a hole that is written so ends the process with SIGBUS.
     fn map_write(&self, path: &TreePath, at: u64, data: Data) -> Result<(), Errno> {
         let file = self.open_file(path, OFlags::RDWR)?;
@@ -298,7 +306,13 @@ impl Performer {
             RenameHow::NoReplace => RenameFlags::NOREPLACE,
             RenameHow::Exchange => RenameFlags::EXCHANGE,
         };
-        rustix::fs::renameat_with(&old.directory, old.name, &new.directory, new.name, flags)
+        let renamed =
+            rustix::fs::renameat_with(&old.directory, old.name, &new.directory, new.name, flags);
+        match (renamed, how) {
+            // rename(2): xfs says so of a directory that is not empty.
+            (Err(Errno::EXIST), RenameHow::Replace) => Err(Errno::NOTEMPTY),
+            (other, _) => other,
+        }
     }
 
     fn mknod(&self, path: &TreePath, special: Special, mode: u32) -> Result<(), Errno> {

@@ -204,3 +204,28 @@ pub(crate) const QUIRK_SMALL_HOLES_FILLED: Case = Case {
         context.judge_quirk(Quirk::SmallHolesFilled, taken > SIZE / 2, &detail)
     },
 };
+
+/// Found by the model: a directory of a lower layer is removed and made again, and cannot replace
+/// one that is not empty.
+pub(crate) const QUIRK_REFUSED_RENAME_TOUCHES: Case = Case {
+    name: "quirk_refused_rename_touches",
+    group: Group::Quirk,
+    needs: &[],
+    run: |context| {
+        let base = context.layer(None, |dir| dir.dir("again").map(drop))?;
+        let key = context.active(Some(&base))?;
+        let live = context.mount(&key)?;
+        fs_err::remove_dir(live.at("again"))?;
+        live.dir("again")?.dir("full")?.file("full/f", "1")?;
+        let before = fs_err::symlink_metadata(live.path())?.modified()?;
+        let refused = fs_err::rename(live.at("again"), live.at("full"));
+        ensure!(
+            refused.is_err(),
+            "a directory that is not empty was replaced"
+        );
+        let after = fs_err::symlink_metadata(live.path())?.modified()?;
+        live.unmount()?;
+        let detail = format!("{before:?} before the refusal, {after:?} after it");
+        context.judge_quirk(Quirk::RefusedRenameTouches, before != after, &detail)
+    },
+};

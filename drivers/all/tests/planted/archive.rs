@@ -1,8 +1,11 @@
 //! A changeset taken apart into its members, and put together again.
 
+use std::io::{Read as _, Write as _};
 use strata_driver::changeset::{
     Decoder, END_MARK, Entry, EntryKind, Event, Item, Limits, encode_item, padding,
 };
+use strata_driver::{ChangesetSource, DiffSink, DiffStream, Error, Result, blocking};
+use tokio::io::AsyncReadExt as _;
 
 /// An item with its content.
 #[derive(Clone, Debug)]
@@ -82,4 +85,31 @@ pub(crate) fn encode(members: &[Member]) -> Vec<u8> {
     }
     bytes.extend_from_slice(&END_MARK);
     bytes
+}
+
+/// All of a stream.
+pub(crate) async fn read(mut stream: DiffStream) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let done = stream.read_to_end(&mut bytes).await;
+    done.map_err(|error| Error::io("diff", error))?;
+    Ok(bytes)
+}
+
+/// A stream of these.
+pub(crate) fn sent(members: Vec<Member>) -> DiffStream {
+    DiffSink::produce(move |sink| {
+        let written = sink.write_all(&encode(&members));
+        written.map_err(|error| Error::io("diff", error))
+    })
+}
+
+/// All that is to be applied.
+pub(crate) async fn read_source(changeset: ChangesetSource) -> Result<Vec<u8>> {
+    blocking(move || {
+        let mut bytes = Vec::new();
+        let done = changeset.into_read().read_to_end(&mut bytes);
+        done.map_err(|error| Error::io("apply", error))?;
+        Ok(bytes)
+    })
+    .await
 }

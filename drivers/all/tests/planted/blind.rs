@@ -14,7 +14,7 @@ use strata_driver::MountPlan;
 use strata_driver::changeset::Item;
 
 /// Larger files are not looked at for equals.
-const LARGE: u64 = 1 << 20;
+pub(crate) const LARGE: u64 = 1 << 20;
 
 /// Of an access list, `linux/posix_acl_xattr.h`: bytes before its entries, bytes of an entry, and
 /// the tags of entries by name, of the owning group, of groups by name, and of the mask.
@@ -115,7 +115,7 @@ fn with_wide_mask(list: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Where a path of a changeset lies below `top`, unless a link leads there.
-fn inside(top: &Path, path: &[u8]) -> Option<PathBuf> {
+pub(crate) fn inside(top: &Path, path: &[u8]) -> Option<PathBuf> {
     let mut place = top.to_owned();
     for component in path.split(|byte| *byte == b'/') {
         if !fs_err::symlink_metadata(&place).ok()?.is_dir() {

@@ -11,11 +11,12 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+use strata_driver::MountPlan;
 
 pub(crate) const ACCESS: &str = "system.posix_acl_access";
 const DEFAULT: &str = "system.posix_acl_default";
 const CAPABILITY: &str = "security.capability";
-const OPAQUE: &str = "trusted.overlay.opaque";
+pub(crate) const OPAQUE: &str = "trusted.overlay.opaque";
 pub(crate) const ORIGIN: &str = "trusted.overlay.origin";
 
 /// Directories of a snapshot: the one that is written, and those below, the topmost first.
@@ -25,6 +26,28 @@ pub(crate) struct Place {
     pub(crate) lowers: Vec<PathBuf>,
 }
 
+/// The directories that a plan names.
+pub(crate) fn place(plan: &MountPlan) -> Place {
+    let step = &plan.steps[0];
+    let of = |key: &str| -> Vec<PathBuf> {
+        let options = step.options.iter().filter(|option| option.key == key);
+        options
+            .filter_map(|option| Some(option.value.as_ref()?.into()))
+            .collect()
+    };
+    match of("upperdir").pop() {
+        Some(top) => Place {
+            top,
+            lowers: of("lowerdir+"),
+        },
+        None => Place {
+            // It may be a link.
+            top: fs_err::canonicalize(&step.source).unwrap(),
+            lowers: Vec::new(),
+        },
+    }
+}
+
 /// Something in the top directory.
 pub(crate) struct Found {
     pub(crate) path: PathBuf,
@@ -32,7 +55,7 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    fn is_whiteout(&self) -> bool {
+    pub(crate) fn is_whiteout(&self) -> bool {
         self.facts.file_type().is_char_device() && self.facts.rdev() == 0
     }
 
@@ -50,7 +73,7 @@ impl Found {
     }
 
     /// Edits the file, whose mode and capability stay, which the kernel would take from it.
-    fn keeping_privileges(&self, edit: impl FnOnce(&Path)) {
+    pub(crate) fn keeping_privileges(&self, edit: impl FnOnce(&Path)) {
         let capability = value(&self.path, CAPABILITY);
         edit(&self.path);
         if self.facts.is_symlink() {
@@ -64,7 +87,7 @@ impl Found {
         }
     }
 
-    fn give_to(&self, uid: u32, gid: u32) {
+    pub(crate) fn give_to(&self, uid: u32, gid: u32) {
         self.keeping_privileges(|path| chown(path, uid, gid));
     }
 
@@ -119,7 +142,7 @@ fn all(top: &Path) -> Vec<Found> {
     found
 }
 
-fn open(path: &Path) -> std::fs::File {
+pub(crate) fn open(path: &Path) -> std::fs::File {
     let mut options = fs_err::OpenOptions::new();
     let file = options.read(true).write(true).open(path).unwrap();
     file.into_file()
@@ -176,7 +199,7 @@ fn set_now(path: &Path) {
     set_mtime(path, now.unwrap().as_secs() as i64, 7);
 }
 
-fn remove(path: &Path) {
+pub(crate) fn remove(path: &Path) {
     match fs_err::symlink_metadata(path) {
         Ok(facts) if facts.is_dir() => fs_err::remove_dir_all(path).unwrap(),
         Ok(_) => fs_err::remove_file(path).unwrap(),

@@ -1,27 +1,31 @@
 //! A wrapper around a real driver that delegates everything and breaks one thing.
 
 pub(crate) mod archive;
+#[cfg(test)]
+mod bench;
 pub(crate) mod blind;
+pub(crate) mod blind_again;
+#[cfg(test)]
+mod blind_again_proof;
 #[cfg(test)]
 mod blind_proof;
 pub(crate) mod defects;
 mod edits;
 
-use archive::Member;
+use archive::{Member, read, read_source, sent};
 use async_trait::async_trait;
-use edits::Place;
+use edits::{Place, place};
 use std::collections::BTreeMap;
-use std::io::{Cursor, Read as _, Write as _};
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 use strata_driver::mount::hold;
 use strata_driver::{
     Applied, ApplyOptions, Availability, Capabilities, Change, ChangesetSource, CommitOptions,
-    Counters, DiffOptions, DiffSink, DiffStream, DriverFactory, DriverInfo, DriverName, Error,
-    ErrorKind, Host, Labels, MountPlan, OpenOptions, OptionSpec, PrepareOptions, Reclaimed, Result,
+    Counters, DiffOptions, DiffStream, DriverFactory, DriverInfo, DriverName, Error, ErrorKind,
+    Host, Labels, MountPlan, OpenOptions, OptionSpec, PrepareOptions, Reclaimed, Result,
     SnapshotInfo, SnapshotKind, SnapshotName, StorageDriver, Usage, blocking,
 };
-use tokio::io::AsyncReadExt as _;
 
 /// What goes wrong, and when.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +60,12 @@ pub(crate) enum Plant {
     Apply(fn(Vec<Member>, &[Member]) -> Vec<Member>),
     /// `changes`; what the lower snapshot holds is given as well.
     Changes(fn(&mut Vec<Change>, &[Member])),
+    /// `changes`; what both snapshots hold is given as well.
+    ChangesOfBoth(fn(&mut Vec<Change>, &[Member], &[Member])),
+    /// An active snapshot under whose key another one was to be prepared.
+    Refused(fn(&Place)),
+    /// What a view showed that was removed, of a driver with whole trees.
+    ViewRemoved(fn(&Path)),
     /// A call does something else than it says.
     Lie(Lie),
 }
@@ -74,6 +84,7 @@ pub(crate) enum Lie {
     ListOmitsLast,
     ListInOrderOfAge,
     StatWrongParent,
+    StatRemembersParent,
 }
 
 /// Opens a driver with a defect.
@@ -92,6 +103,8 @@ struct Mutant {
     forgotten: OnceLock<Option<SnapshotName>>,
     /// How often each key has been mounted.
     mounted: Mutex<BTreeMap<SnapshotName, u32>>,
+    /// The parent that `stat` named first, until what it was asked for is removed.
+    parents: Mutex<BTreeMap<SnapshotName, Option<SnapshotName>>>,
 }
 
 impl DriverFactory for MutantFactory {
@@ -119,29 +132,8 @@ impl DriverFactory for MutantFactory {
             is_reopened,
             forgotten: OnceLock::new(),
             mounted: Mutex::default(),
+            parents: Mutex::default(),
         }))
-    }
-}
-
-/// The directories that a plan names.
-fn place(plan: &MountPlan) -> Place {
-    let step = &plan.steps[0];
-    let of = |key: &str| -> Vec<PathBuf> {
-        let options = step.options.iter().filter(|option| option.key == key);
-        options
-            .filter_map(|option| Some(option.value.as_ref()?.into()))
-            .collect()
-    };
-    match of("upperdir").pop() {
-        Some(top) => Place {
-            top,
-            lowers: of("lowerdir+"),
-        },
-        None => Place {
-            // It may be a link.
-            top: fs_err::canonicalize(&step.source).unwrap(),
-            lowers: Vec::new(),
-        },
     }
 }
 
@@ -262,6 +254,18 @@ impl Mutant {
         Ok(place(&plan).top)
     }
 
+    /// The directory that a view shows which is to be removed.
+    async fn shown(&self, name: &SnapshotName) -> Result<Option<PathBuf>> {
+        if !matches!(self.plant, Plant::ViewRemoved(_)) {
+            return Ok(None);
+        }
+        match self.inner.stat(name).await {
+            Ok(info) if info.kind == SnapshotKind::View => self.tree(name).await.map(Some),
+            // What is wrong with the name, the driver answers.
+            _ => Ok(None),
+        }
+    }
+
     /// Edits the directories of a mounted snapshot that is asked how it differs.
     async fn asked(&self, upper: &SnapshotName) -> Result<()> {
         let Plant::Asked(edit) = self.plant else {
@@ -288,30 +292,6 @@ impl Mutant {
         let stream = self.inner.diff(None, name, &DiffOptions::default()).await;
         Ok(archive::decode(&read(stream?).await?))
     }
-}
-
-async fn read(mut stream: DiffStream) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let done = stream.read_to_end(&mut bytes).await;
-    done.map_err(|error| Error::io("diff", error))?;
-    Ok(bytes)
-}
-
-fn sent(members: Vec<Member>) -> DiffStream {
-    DiffSink::produce(move |sink| {
-        let written = sink.write_all(&archive::encode(&members));
-        written.map_err(|error| Error::io("diff", error))
-    })
-}
-
-async fn read_source(changeset: ChangesetSource) -> Result<Vec<u8>> {
-    blocking(move || {
-        let mut bytes = Vec::new();
-        let done = changeset.into_read().read_to_end(&mut bytes);
-        done.map_err(|error| Error::io("apply", error))?;
-        Ok(bytes)
-    })
-    .await
 }
 
 /// Names directories of a fresh layer instead of those that were written.
@@ -344,6 +324,16 @@ impl StorageDriver for Mutant {
         parent: Option<&SnapshotName>,
         options: &PrepareOptions,
     ) -> Result<()> {
+        if let Plant::Refused(edit) = self.plant {
+            let done = self.inner.prepare(key, parent, options).await;
+            if matches!(&done, Err(error) if error.kind() == ErrorKind::AlreadyExists)
+                && let Ok(true) = self.is_active(key).await
+            {
+                // What is half applied has no plan; it is for removal only anyway.
+                self.edit(key, edit).await.unwrap_or_default();
+            }
+            return done;
+        }
         let Some(mut parent) = parent.cloned() else {
             return self.inner.prepare(key, None, options).await;
         };
@@ -442,9 +432,18 @@ impl StorageDriver for Mutant {
                 return Ok(());
             }
         }
+        let shown = self.shown(name).await?;
         match self.inner.remove(name).await {
             Ok(()) => {
                 self.forget_mounts(name);
+                self.parents.lock().unwrap().remove(name);
+                if let (Plant::ViewRemoved(edit), Some(shown)) = (self.plant, shown) {
+                    let edited = blocking(move || {
+                        edit(&shown);
+                        Ok(())
+                    });
+                    edited.await?;
+                }
                 Ok(())
             }
             Err(error)
@@ -464,6 +463,12 @@ impl StorageDriver for Mutant {
             && let Some(grandparent) = self.parent(parent).await?
         {
             info.parent = Some(grandparent);
+        }
+        if self.lies(Lie::StatRemembersParent) {
+            let mut parents = self.parents.lock().unwrap();
+            let known = parents.entry(name.clone());
+            let known = known.or_insert_with(|| info.parent.clone());
+            info.parent.clone_from(known);
         }
         Ok(info)
     }
@@ -496,6 +501,12 @@ impl StorageDriver for Mutant {
         let mut changes = self.inner.changes(lower, upper).await?;
         if let Plant::Changes(edit) = self.plant {
             edit(&mut changes, &self.holds(lower).await?);
+        }
+        if let Plant::ChangesOfBoth(edit) = self.plant
+            // There is nothing to tell of what a changeset cannot carry.
+            && let (Ok(below), Ok(above)) = (self.holds(lower).await, self.holds(Some(upper)).await)
+        {
+            edit(&mut changes, &below, &above);
         }
         Ok(changes)
     }

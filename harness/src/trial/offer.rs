@@ -274,7 +274,10 @@ impl Offer {
     }
 
     fn layer_operation(&self, draw: Draw, random: &mut Generator) -> Option<LayerOperation> {
+        // What drops the stack keeps it from growing.
+        let grows = self.flavour == Flavour::ManyLayers && self.depth < MANY_LAYERS - 20;
         let operation = match draw {
+            Draw::Fork | Draw::Apply if grows => LayerOperation::View(self.layer(random)),
             Draw::Commit if self.flavour == Flavour::ManyLayers => LayerOperation::Commit,
             Draw::Commit if self.depth >= MOST_LAYERS => {
                 LayerOperation::Fork(self.live.first().copied())

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 use planted::blind::BLIND;
 use planted::blind_again::BLIND_AGAIN;
 use planted::defects::{Base, DEFECTS, Defect};
+use planted::third::THIRD;
 use planted::{MutantFactory, Plant};
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -79,7 +80,7 @@ fn every_planted_defect_is_found() -> Result<()> {
     let (mut table, mut missed) = (String::new(), Vec::new());
     // All of them take five minutes.
     let step = if wanted.is_empty() { rounds(6, 1) } else { 1 };
-    let all = DEFECTS.iter().chain(BLIND).chain(BLIND_AGAIN);
+    let all = DEFECTS.iter().chain(BLIND).chain(BLIND_AGAIN).chain(THIRD);
     let chosen = all.filter(|one| one.name.contains(&wanted));
     for defect in chosen.step_by(step) {
         let outcome = hunt(defect, Extent::Time(TIME))?;

@@ -73,9 +73,38 @@ impl Bench {
         self.runtime.block_on(done).unwrap_err().kind()
     }
 
+    /// An active snapshot with these labels, each with its own name as value.
+    pub(crate) fn prepare_labelled(&self, key: &str, parent: Option<&str>, labels: &[&str]) {
+        let labels = labels.iter().map(|one| ((*one).into(), (*one).into()));
+        let options = PrepareOptions::default().with_labels(labels.collect());
+        let (key, parent) = (name(key), parent.map(name));
+        let done = self.driver.prepare(&key, parent.as_ref(), &options);
+        self.runtime.block_on(done).unwrap();
+    }
+
+    pub(crate) fn view(&self, key: &str, parent: &str) {
+        let options = PrepareOptions::default();
+        let (key, parent) = (name(key), name(parent));
+        let begun = self.driver.view(&key, Some(&parent), &options);
+        self.runtime.block_on(begun).unwrap();
+    }
+
+    /// The names of the labels, of which `list` and `stat` say the same.
+    pub(crate) fn labels(&self, key: &str) -> Vec<String> {
+        let info = self.runtime.block_on(self.driver.stat(&name(key))).unwrap();
+        let all = self.runtime.block_on(self.driver.list()).unwrap();
+        assert!(all.contains(&info));
+        info.labels.into_keys().collect()
+    }
+
     pub(crate) fn remove(&self, key: &str) {
+        self.try_remove(key).unwrap();
+    }
+
+    /// Removes, or says how that is refused.
+    pub(crate) fn try_remove(&self, key: &str) -> Result<(), ErrorKind> {
         let removed = self.runtime.block_on(self.driver.remove(&name(key)));
-        removed.unwrap();
+        removed.map_err(|error| error.kind())
     }
 
     pub(crate) fn parent(&self, key: &str) -> Option<String> {
@@ -104,12 +133,9 @@ impl Bench {
     }
 
     pub(crate) fn seen<T>(&self, layer: &str, look: impl FnOnce(&Path) -> T) -> T {
-        let (view, options) = (name("view"), PrepareOptions::default());
-        let layer = name(layer);
-        let begun = self.driver.view(&view, Some(&layer), &options);
-        self.runtime.block_on(begun).unwrap();
+        self.view("view", layer);
         let seen = self.mounted("view", look);
-        self.runtime.block_on(self.driver.remove(&view)).unwrap();
+        self.remove("view");
         seen
     }
 

@@ -213,7 +213,7 @@ fn leave_group_of_directory(place: &Place, applied: &[Member]) {
 }
 
 /// What shows below the top directory at a path in it, unless the layers above hide it.
-fn below(place: &Place, path: &Path) -> Option<PathBuf> {
+pub(crate) fn below(place: &Place, path: &Path) -> Option<PathBuf> {
     let path = path.strip_prefix(&place.top).unwrap().as_os_str();
     for layer in [&place.top].into_iter().chain(&place.lowers) {
         let (mut here, mut is_there, mut is_cut) = (layer.clone(), true, false);
@@ -344,7 +344,7 @@ fn join_names_of_one_lower_file(place: &Place) {
 }
 
 /// An entry, by its first name if it is a further name of a file, with its content.
-fn resolved<'a>(members: &'a [Member], path: &[u8]) -> Option<(&'a Entry, &'a [u8])> {
+pub(crate) fn resolved<'a>(members: &'a [Member], path: &[u8]) -> Option<(&'a Entry, &'a [u8])> {
     let (entry, content) = find(members, path)?;
     match &entry.kind {
         EntryKind::HardLink { target } => find(members, target.as_bytes()),

@@ -14,7 +14,7 @@ use std::time::SystemTime;
 use strata_driver::MountPlan;
 
 pub(crate) const ACCESS: &str = "system.posix_acl_access";
-const DEFAULT: &str = "system.posix_acl_default";
+pub(crate) const DEFAULT: &str = "system.posix_acl_default";
 const CAPABILITY: &str = "security.capability";
 pub(crate) const OPAQUE: &str = "trusted.overlay.opaque";
 pub(crate) const ORIGIN: &str = "trusted.overlay.origin";
@@ -148,7 +148,7 @@ pub(crate) fn open(path: &Path) -> std::fs::File {
     file.into_file()
 }
 
-fn chown(path: &Path, uid: u32, gid: u32) {
+pub(crate) fn chown(path: &Path, uid: u32, gid: u32) {
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     rustix::fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }

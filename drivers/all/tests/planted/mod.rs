@@ -11,6 +11,9 @@ mod blind_again_proof;
 mod blind_proof;
 pub(crate) mod defects;
 mod edits;
+pub(crate) mod third;
+#[cfg(test)]
+mod third_proof;
 
 use archive::{Member, read, read_source, sent};
 use async_trait::async_trait;
@@ -52,6 +55,8 @@ pub(crate) enum Plant {
     Plan(fn(&mut MountPlan)),
     /// The plan of a view.
     ViewPlan(fn(&mut MountPlan)),
+    /// The plan of either.
+    EitherPlan(fn(&mut MountPlan)),
     /// A diff; what the lower snapshot holds is given as well.
     Diff(fn(Vec<Member>, &[Member]) -> Vec<Member>),
     /// A diff of whole trees; the upper one is given as well.
@@ -85,6 +90,8 @@ pub(crate) enum Lie {
     ListInOrderOfAge,
     StatWrongParent,
     StatRemembersParent,
+    RemoveTakesViews,
+    LabelsStayWithName,
 }
 
 /// Opens a driver with a defect.
@@ -105,6 +112,8 @@ struct Mutant {
     mounted: Mutex<BTreeMap<SnapshotName, u32>>,
     /// The parent that `stat` named first, until what it was asked for is removed.
     parents: Mutex<BTreeMap<SnapshotName, Option<SnapshotName>>>,
+    /// The labels that names had when they became free.
+    labels: Mutex<BTreeMap<SnapshotName, Labels>>,
 }
 
 impl DriverFactory for MutantFactory {
@@ -133,6 +142,7 @@ impl DriverFactory for MutantFactory {
             forgotten: OnceLock::new(),
             mounted: Mutex::default(),
             parents: Mutex::default(),
+            labels: Mutex::default(),
         }))
     }
 }
@@ -324,6 +334,8 @@ impl StorageDriver for Mutant {
         parent: Option<&SnapshotName>,
         options: &PrepareOptions,
     ) -> Result<()> {
+        let labels = self.with_old_labels(key, &options.labels);
+        let options = &options.clone().with_labels(labels);
         if let Plant::Refused(edit) = self.plant {
             let done = self.inner.prepare(key, parent, options).await;
             if matches!(&done, Err(error) if error.kind() == ErrorKind::AlreadyExists)
@@ -356,6 +368,8 @@ impl StorageDriver for Mutant {
         parent: Option<&SnapshotName>,
         options: &PrepareOptions,
     ) -> Result<()> {
+        let labels = self.with_old_labels(key, &options.labels);
+        let options = &options.clone().with_labels(labels);
         let mut parent = parent.cloned();
         if let Some(name) = &parent {
             self.remember(name).await?;
@@ -372,7 +386,7 @@ impl StorageDriver for Mutant {
         let mut plan = self.inner.mounts(key).await?;
         if !self.is_active(key).await? {
             plan.steps[0].flags.read_only &= !self.lies(Lie::ViewWritable);
-            if let Plant::ViewPlan(edit) = self.plant {
+            if let Plant::ViewPlan(edit) | Plant::EitherPlan(edit) = self.plant {
                 edit(&mut plan);
             }
             return Ok(plan);
@@ -392,7 +406,7 @@ impl StorageDriver for Mutant {
             }
         }
         match self.plant {
-            Plant::Plan(edit) => edit(&mut plan),
+            Plant::Plan(edit) | Plant::EitherPlan(edit) => edit(&mut plan),
             Plant::Lie(Lie::ChildWritesToParent) => {
                 if let Some(parent) = self.parent(key).await? {
                     let view = SnapshotName::new("shown instead")?;
@@ -419,6 +433,9 @@ impl StorageDriver for Mutant {
             Plant::Nothing => self.edit(key, edits::nothing).await?,
             _ => {}
         }
+        self.note_labels(key).await;
+        let labels = self.with_old_labels(name, &options.labels);
+        let options = &options.clone().with_labels(labels);
         self.inner.commit(key, name, options).await?;
         self.forget_mounts(key);
         Ok(())
@@ -432,6 +449,8 @@ impl StorageDriver for Mutant {
                 return Ok(());
             }
         }
+        self.note_labels(name).await;
+        self.take_views(name).await?;
         let shown = self.shown(name).await?;
         match self.inner.remove(name).await {
             Ok(()) => {

@@ -10,7 +10,7 @@ use crate::oracle;
 use crate::tree::{Kind, Tree, TreePath};
 use anyhow::{Context as _, Result, ensure};
 use std::sync::Arc;
-use strata_driver::{Capability, CommitOptions, ErrorKind, SnapshotName};
+use strata_driver::{Capability, CommitOptions, ErrorKind, Labels, PrepareOptions, SnapshotName};
 
 /// Another snapshot beside the active one shows its layer, and nothing of the active one; what is
 /// written to it goes with it.
@@ -21,7 +21,19 @@ pub(super) fn sibling(trial: &mut Trial, base: Option<LayerNumber>) -> Result<()
             |base| Arc::clone(&trial.model.layers()[base].tree),
         );
         let key = name("sibling");
-        trial.context.prepare(&key, base.map(layer_name).as_ref())?;
+        // Of the last one of that name nothing stays, its labels neither.
+        let label = format!("at-{}", trial.tally.total());
+        let labels = Labels::from([(label, String::new())]);
+        let options = PrepareOptions::default().with_labels(labels.clone());
+        let parent = base.map(layer_name);
+        trial
+            .context
+            .prepare_with(&key, parent.as_ref(), &options)?;
+        let told = trial.context.stat(&key)?;
+        ensure!(
+            (&told.parent, &told.labels) == (&parent, &labels),
+            "`stat` gives {told:?}"
+        );
         let live = trial.context.mount(&key)?;
         let found = Tree::read(live.path())?;
         let text = format!("a snapshot beside the active one, on {base:?} (found != expected)");
@@ -174,6 +186,12 @@ pub(super) fn misuse(trial: &mut Trial) -> Result<(), Broken> {
             context.commit(&other, &name("new")),
         )?;
         context.remove(&other)?;
+        let leaf = trial.leaf().map(layer_name);
+        if let Some(leaf) = &leaf {
+            context.view(&other, Some(leaf))?;
+            expect("remove what a view shows", InUse, context.remove(leaf))?;
+            context.remove(&other)?;
+        }
         context.prepare(&other, base)?;
         if let Some(base) = base {
             expect(

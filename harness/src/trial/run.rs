@@ -10,7 +10,7 @@ use crate::live::Live;
 use crate::model::inode::UMASK;
 use crate::model::operation::{FileOperation, LayerNumber, LayerOperation, Operation};
 use crate::model::quirks::Bent;
-use crate::model::{Model, Outcome, Predicted, ROOT};
+use crate::model::{Committed, Model, Outcome, Predicted, ROOT};
 use crate::tree::TreePath;
 use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeMap;
@@ -156,6 +156,17 @@ impl Trial {
         self.context
             .prepare_with(&self.key, base.as_ref(), &options)?;
         Ok(())
+    }
+
+    /// The last layer on which nothing stands.
+    pub(super) fn leaf(&self) -> Option<LayerNumber> {
+        let layers = self.model.layers();
+        let mut leaves = (0..layers.len()).rev().filter(|number| {
+            let stands = |layer: &Committed| !layer.is_removed && layer.parent == Some(*number);
+            let is_base = self.model.base() == Some(*number);
+            !layers[*number].is_removed && !is_base && !layers.iter().any(stands)
+        });
+        leaves.next()
     }
 
     /// The labels that a layer has, or the active snapshot.

@@ -105,7 +105,15 @@ fn question_replaces_open_file() {
         bench.prepare("key", Some("base"));
         bench.mounted("key", |root| {
             write(&root.join("f"), "22");
+            // Until the clock has ticked, so that one of the two is the last.
+            let changed = |name: &str| {
+                let facts = fs_err::metadata(root.join(name)).unwrap();
+                (facts.ctime(), facts.ctime_nsec())
+            };
             write(&root.join("g"), "333");
+            while changed("g") == changed("f") {
+                write(&root.join("g"), "333");
+            }
             let held = fs_err::File::open(root.join("g")).unwrap();
             let other = inode(&root.join("f"));
             bench.changes(Some("base"), "key");

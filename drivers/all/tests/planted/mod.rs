@@ -294,6 +294,17 @@ impl Mutant {
         }
     }
 
+    /// Whether a commit has nothing to be refused for, so that what it breaks is not what a refused
+    /// one left.
+    async fn can_commit(&self, key: &SnapshotName, name: &SnapshotName) -> Result<bool> {
+        let Ok(true) = self.is_active(key).await else {
+            return Ok(false);
+        };
+        let plan = self.inner.mounts(key).await?;
+        let held = plan.hold.as_deref().map(hold::is_held).transpose()?;
+        Ok(held != Some(true) && self.inner.stat(name).await.is_err())
+    }
+
     /// All that a snapshot holds, as a changeset.
     async fn holds(&self, name: Option<&SnapshotName>) -> Result<Vec<Member>> {
         let Some(name) = name else {
@@ -428,10 +439,12 @@ impl StorageDriver for Mutant {
         name: &SnapshotName,
         options: &CommitOptions,
     ) -> Result<()> {
-        match self.plant {
-            Plant::Commit(edit) | Plant::Unmounted(edit) => self.edit(key, edit).await?,
-            Plant::Nothing => self.edit(key, edits::nothing).await?,
-            _ => {}
+        if self.can_commit(key, name).await? {
+            match self.plant {
+                Plant::Commit(edit) | Plant::Unmounted(edit) => self.edit(key, edit).await?,
+                Plant::Nothing => self.edit(key, edits::nothing).await?,
+                _ => {}
+            }
         }
         self.note_labels(key).await;
         let labels = self.with_old_labels(name, &options.labels);

@@ -212,7 +212,7 @@ impl Offer {
     /// looks in size and time as if it had not been.
     fn corner(&self, random: &mut Generator) -> Option<Op> {
         let below = &self.below;
-        match random.below(8) {
+        match random.below(10) {
             0 if !below.directories.is_empty() => Some(Op::RemoveTree {
                 path: random.pick(&below.directories).clone(),
             }),
@@ -247,6 +247,28 @@ impl Offer {
             }
             5 if !below.links.is_empty() => Some(Op::Unlink {
                 path: random.pick(&below.links).clone(),
+            }),
+            // What is made in a directory of a set group, or copied into it, may get that group.
+            6 => {
+                let path = random.pick(&self.directories).clone();
+                Some(if random.below(2) == 0 {
+                    Op::Chmod { path, mode: 0o2775 }
+                } else {
+                    Op::Chown {
+                        path,
+                        uid: 0,
+                        gid: 1000,
+                    }
+                })
+            }
+            // Files that are equal in all and still two.
+            7 if !self.files.is_empty() && random.below(2) == 0 => Some(Op::Utimens {
+                path: random.pick(&self.files).clone(),
+                mtime: 1_234_567_890_123_456_789,
+            }),
+            7 if !self.files.is_empty() => Some(Op::Chmod {
+                path: random.pick(&self.files).clone(),
+                mode: 0o644,
             }),
             _ if !below.alike.is_empty() => {
                 let (path, mtime) = random.pick(&below.alike).clone();

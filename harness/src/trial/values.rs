@@ -16,6 +16,13 @@ pub(super) fn offset(random: &mut Generator) -> u64 {
 }
 
 pub(super) fn data(random: &mut Generator) -> Data {
+    if random.below(8) == 0 {
+        // Equal in several files.
+        return Data {
+            seed: 1,
+            length: 20,
+        };
+    }
     let length = match random.below(10) {
         0 => 0,
         1..=6 => 1 + random.below(40),

@@ -85,8 +85,10 @@ pub trait StorageDriver: std::fmt::Debug + Send + Sync + 'static {
     /// - A name in use is `AlreadyExists`, a key that is not active `InvalidState`, an unknown one
     ///   `NotFound`. (`commit_refusals`)
     /// - Labels of the active snapshot are not inherited. (`commit_replaces_labels`)
-    /// - A late parent gives the tree that applying the layers in order would.
-    ///   (`late_parent_equals_serial`, `late_parent_answers_marks`)
+    /// - A late parent gives the tree that applying the layers in order would. A directory that no
+    ///   entry describes is like the parent's where it is as it was made, 0755 and 0:0, also if
+    ///   somebody has set it so in a mount. (`late_parent_equals_serial`,
+    ///   `late_parent_answers_marks`, `late_parent_gives_attributes`)
     async fn commit(
         &self,
         key: &SnapshotName,

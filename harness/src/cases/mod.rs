@@ -94,6 +94,7 @@ pub const ALL: &[Case] = &[
     apply::formats::LARGE_XATTR_IS_KEPT_OR_REFUSED,
     apply::meaning::LAST_OF_DUPLICATES_WINS,
     lifecycle::commit::LATE_PARENT_ANSWERS_MARKS,
+    lifecycle::commit::LATE_PARENT_GIVES_ATTRIBUTES,
     lifecycle::commit::LATE_PARENT_EQUALS_SERIAL,
     depth::layers::LAYERS_128,
     depth::layers::LAYERS_500,

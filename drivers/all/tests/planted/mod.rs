@@ -594,7 +594,13 @@ impl StorageDriver for Mutant {
             }
             _ => return self.inner.apply(key, changeset, options).await,
         };
-        let members = archive::decode(&read_source(changeset).await?);
+        let bytes = read_source(changeset).await?;
+        let members = archive::decode(&bytes);
+        if members.is_empty() {
+            // It may be no archive at all, which is for the driver to say.
+            let source = ChangesetSource::from_read(Cursor::new(bytes));
+            return self.inner.apply(key, source, options).await;
+        }
         let parent = self.parent(key).await?;
         let members = edit(members, &self.holds(parent.as_ref()).await?);
         let source = ChangesetSource::from_read(Cursor::new(archive::encode(&members)));

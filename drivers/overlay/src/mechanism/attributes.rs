@@ -6,7 +6,6 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use strata_driver::changeset::travels;
-use strata_driver::{Error, Result};
 use strata_sys::xattr;
 
 /// Gives `upper` what the root of `parent` has, or what an empty snapshot has: 0755, 0:0, time 0.
@@ -29,20 +28,46 @@ fn set(upper: &Path, parent: Option<&Path>) -> io::Result<()> {
     copy(&model, &root)
 }
 
-/// Whether a root is as that of an empty snapshot, so that its changeset says nothing of it.
-pub(super) fn is_bare_root(root: BorrowedFd<'_>) -> Result<bool> {
-    let fail = |errno: rustix::io::Errno| Error::io("commit", errno.into());
-    let stat = rustix::fs::fstat(root).map_err(fail)?;
-    let names = xattr::list(&open_again(root).map_err(fail)?)?;
-    Ok(
-        (stat.st_mode & 0o7777, stat.st_uid, stat.st_gid) == (0o755, 0, 0)
-            && !names.iter().any(|name| travels(name)),
-    )
+/// Gives a directory of which nothing is said what the one below has: owner and mode, where its own
+/// are still those of an empty snapshot; the time, where nothing has happened in it; and the
+/// attributes that it lacks.
+pub(super) fn inherit(model: impl AsFd, own: impl AsFd) -> io::Result<()> {
+    let stat = rustix::fs::fstat(&own)?;
+    let (model, own) = (open_again(model.as_fd())?, open_again(own.as_fd())?);
+    if (stat.st_mode & 0o7777, stat.st_uid, stat.st_gid) != (0o755, 0, 0) {
+        return Ok(());
+    }
+    let mut kept = Vec::new();
+    for name in xattr::list(&own).map_err(io::Error::other)? {
+        if travels(&name)
+            && let Some(value) = xattr::get(&own, name.as_slice()).map_err(io::Error::other)?
+        {
+            kept.push((name, value));
+        }
+    }
+    copy(&model, &own)?;
+    for (name, value) in kept {
+        xattr::set(&own, name.as_slice(), &value).map_err(io::Error::other)?;
+    }
+    if (stat.st_mtime, stat.st_mtime_nsec) != (0, 0) {
+        rustix::fs::futimens(&own, &times(stat.st_mtime, stat.st_mtime_nsec as i64))?;
+    }
+    Ok(())
 }
 
-fn open_again(directory: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
+/// Takes away what a new directory has got from the one that it was made in.
+pub(super) fn clear(own: impl AsFd) -> io::Result<()> {
+    for name in xattr::list(&own).map_err(io::Error::other)? {
+        if travels(&name) {
+            xattr::remove(&own, name.as_slice()).map_err(io::Error::other)?;
+        }
+    }
+    Ok(())
+}
+
+fn open_again(directory: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::openat(directory, ".", flags, Mode::empty())
+    Ok(rustix::fs::openat(directory, ".", flags, Mode::empty())?)
 }
 
 /// Copies owner, mode, attributes and times from one directory to another, in the order in

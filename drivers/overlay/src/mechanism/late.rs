@@ -32,8 +32,8 @@ pub(super) fn adopt(
         }
         settle(upper, below, namespace, (path, question))?;
     }
-    if !questions.root_is_described() && attributes::is_bare_root(upper)? {
-        attributes::copy(below, upper).map_err(|error| Error::io("commit", error))?;
+    if !questions.root_is_described() {
+        attributes::inherit(below, upper).map_err(|error| Error::io("commit", error))?;
     }
     Ok(())
 }
@@ -54,17 +54,11 @@ fn settle(
     }
     match rustix::fs::openat2(upper, path, DIRECTORY, Mode::empty(), resolve) {
         Ok(own) => {
-            let stat = rustix::fs::fstat(&own).map_err(fail)?;
-            let bare = (
-                stat.st_mode & 0o7777,
-                stat.st_uid,
-                stat.st_gid,
-                stat.st_mtime,
-            );
-            if question.inherit && bare == (0o755, 0, 0, 0) {
+            if question.inherit {
                 let model = rustix::fs::openat2(below, path, DIRECTORY, Mode::empty(), resolve);
                 if let Ok(model) = model {
-                    attributes::copy(&model, &own).map_err(|error| Error::io("commit", error))?;
+                    attributes::inherit(&model, &own)
+                        .map_err(|error| Error::io("commit", error))?;
                 }
             }
             if question.hide || question.seal {
@@ -121,7 +115,9 @@ fn make_directories(
         let shown = rustix::fs::openat(below_home, name, DIRECTORY, Mode::empty());
         let shown = shown.map_err(fail)?;
         if made {
-            attributes::copy(&shown, &next).map_err(|error| Error::io("commit", error))?;
+            attributes::clear(&next)
+                .and_then(|()| attributes::copy(&shown, &next))
+                .map_err(|error| Error::io("commit", error))?;
         }
         (own, model) = (Some(next), Some(shown));
     }

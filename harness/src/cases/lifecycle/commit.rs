@@ -1,6 +1,7 @@
 //! Freezing snapshots.
 
 use crate::cases::samples;
+use crate::model::operation::{Acl, AclKind};
 use crate::prelude::*;
 
 /// Upstream: `Basic` of containerd: a life from nothing to a view, and back.
@@ -242,6 +243,67 @@ pub(crate) const LATE_PARENT_ANSWERS_MARKS: Case = Case {
             context
                 .tree(&name)?
                 .expect_equal(&expected, &format!("layer {number} with a late parent"))?;
+        }
+        Ok(())
+    },
+};
+
+/// Directories that no entry describes are like the parent's, the root too, whatever was made in
+/// them; those made for a mark alone get nothing from where they are made.
+pub(crate) const LATE_PARENT_GIVES_ATTRIBUTES: Case = Case {
+    name: "late_parent_gives_attributes",
+    group: Group::Lifecycle,
+    needs: &[Capability::LateParent],
+    run: |context| {
+        let inherited = Acl {
+            owner: 7,
+            named: (1000, 7),
+            group: 5,
+            mask: 7,
+            other: 5,
+        };
+        let (key, list) = (AclKind::Default.attribute(), inherited.encode());
+        let base = context.layer(None, |dir| {
+            dir.mode(".", 0o700)?.xattr(".", "user.root", "1")?;
+            dir.dirs("d/e")?.file("d/e/f", "1")?.mode("d/e", 0o711)?;
+            dir.xattr("d", key, &list)?;
+            dir.dir("secret")?
+                .mode("secret", 0o700)?
+                .file("secret/old", "1")?;
+            Ok(())
+        })?;
+        let deep = archive(&[Entry::whiteout("d/e/f")]);
+        let sealed = archive(&[Entry::opaque("d/e")]);
+        let root = archive(&[Entry::dir(".").xattr(key, &list), Entry::whiteout("d/e/f")]);
+        let implied = archive(&[Entry::file("secret/new", "n")]);
+        type Edit = fn(&Dir) -> Result<()>;
+        let layers: &[(&[u8], Edit)] = &[
+            (&deep, |_| Ok(())),
+            (&sealed, |_| Ok(())),
+            (&root, |_| Ok(())),
+            (&implied, |_| Ok(())),
+            (&implied, |dir| dir.file("secret/log", "l").map(drop)),
+            (&implied, |dir| dir.xattr(".", "user.more", "2").map(drop)),
+        ];
+        for (number, (changeset, edit)) in layers.iter().enumerate() {
+            let (serial, late) = (context.active(Some(&base))?, context.active(None)?);
+            for key in [&serial, &late] {
+                context.apply(key, changeset)?;
+                context.edit(key, |dir| {
+                    edit(dir)?;
+                    if dir.has("secret/log") {
+                        // Times of now differ.
+                        dir.time("secret/log", 5, 5)?.time("secret", 5, 5)?;
+                    }
+                    Ok(())
+                })?;
+            }
+            let expected = context.tree(&serial)?;
+            let name = context.fresh_name("late");
+            let options = CommitOptions::default().with_late_parent(base.clone());
+            context.commit_with(&late, &name, &options)?;
+            let text = format!("layer {number} with a late parent (found != expected)");
+            context.tree(&name)?.expect_equal(&expected, &text)?;
         }
         Ok(())
     },

@@ -3,6 +3,7 @@
 use crate::audit;
 use crate::case::{Check, Group, Verdict};
 use crate::context::{Context, NoGround, Setting, expect_kind};
+use crate::interrupt;
 use crate::leaks::Belongings;
 use crate::prelude::name;
 use anyhow::{Context as _, Result, bail};
@@ -42,6 +43,7 @@ pub fn run(check: Check<'_>, setting: &Setting) -> Outcome {
     let verdict = match attempt(check, setting, &mut inverted) {
         Ok(Some(skipped)) => Verdict::Skipped(skipped),
         Ok(None) => Verdict::Passed,
+        Err(_) if interrupt::interrupted() => Verdict::Skipped("interrupted".to_owned()),
         Err(error) => Verdict::Failed(format!("{error:#}")),
     };
     Outcome {

@@ -107,19 +107,31 @@ pub(crate) struct VerifyFlags {
     pub(crate) json: Option<PathBuf>,
     /// Run one seeded edit script on all drivers over ext4, xfs and btrfs instead, and compare
     /// the layers
-    #[arg(long, conflicts_with_all = ["filter", "file_system", "directory", "junit", "json", "list", "rootless"])]
+    #[arg(long, conflicts_with_all = [
+        "filter", "file_system", "directory", "junit", "json", "list", "rootless", "seconds", "cases", "replay",
+    ])]
     pub(crate) cross: bool,
     /// Run random scripts against the model instead, for so long on each driver
-    #[arg(long, value_name = "N", conflicts_with = "cases")]
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with_all = ["cases", "filter", "list"],
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
     pub(crate) seconds: Option<u64>,
     /// Run so many random scripts against the model instead, on each driver
-    #[arg(long, value_name = "N")]
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with_all = ["filter", "list"],
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
     pub(crate) cases: Option<u64>,
-    /// Run this script against the model instead; may be given more than once
-    #[arg(long, value_name = "FILE")]
+    /// Run this script (docs/scripts.md) against the model instead; may be given more than once
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["filter", "list"])]
     pub(crate) replay: Vec<PathBuf>,
     /// Run in a user namespace with subordinate ids
-    #[arg(long, conflicts_with_all = ["junit", "json"])]
+    #[arg(long, conflicts_with_all = ["junit", "json", "seconds", "cases", "replay"])]
     pub(crate) rootless: bool,
     /// List the cases and end
     #[arg(long)]

@@ -26,6 +26,10 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(_) if strata_harness::interrupt::interrupted() => {
+            show_error(&anyhow::anyhow!("interrupted"));
+            ExitCode::from(130)
+        }
         Err(error) => {
             show_error(&error);
             ExitCode::FAILURE

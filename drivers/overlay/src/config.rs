@@ -110,6 +110,11 @@ impl Config {
                 }
             }
         }
+        if config.metacopy == Feature::On && config.redirect_dir == Feature::Off {
+            return Err(Error::new(ErrorKind::InvalidInput, "open")
+                .because("the kernel takes metacopy=on with redirect_dir=on only")
+                .hint("set `redirect_dir=on` too, or leave `metacopy` off"));
+        }
         Ok(config)
     }
 

@@ -57,6 +57,9 @@ pub(crate) fn difference(
         Some(lower) => layers(lower)?,
         None => Vec::new(),
     };
+    if let Some(own) = upper_chain.first() {
+        mechanism.refuse_groups(*own, "diff")?;
+    }
     let options = CompareOptions::default();
     let below = match lower {
         Some(lower) if !lower_chain.is_empty() => Some(mechanism.merged(lower, &lower_chain)?),

@@ -4,6 +4,7 @@
 //! A word of plain letters stands as it is, all others in `"..."` with the escapes of
 //! [`u8::escape_ascii`]. The root is `.`; modes are octal; data is `SEEDxLENGTH`.
 
+mod limits;
 mod parse;
 
 pub use parse::parse_script;

@@ -90,26 +90,43 @@ pub(super) fn run_by(
     let mut case = 0;
     let mut found = None;
     loop {
-        interrupt::check()?;
         let over = match campaign.extent {
             Extent::Cases(cases) => case >= cases,
             Extent::Time(time) => started.elapsed() >= time,
         };
-        if over {
+        if over || interrupt::interrupted() {
             break;
         }
         let operations = script(campaign.seed, case, &campaign.bent)?;
-        let report = attempt(&operations)?;
+        let report = match attempt(&operations) {
+            Err(_) if interrupt::interrupted() => break,
+            report => report?,
+        };
         tally.add(&report.tally);
         record(&mut digest, &operations, &report);
         if let Some(failure) = report.failure {
             let after = started.elapsed();
-            let script = shrink(operations, failure.law, campaign.patience, &mut attempt)?;
-            let again = attempt(&script)?.failure;
+            let small = shrink(
+                operations.clone(),
+                failure.law,
+                campaign.patience,
+                &mut attempt,
+            );
+            let again = small.and_then(|small| Ok((attempt(&small)?.failure, small)));
+            let (script, failure) = match again {
+                Ok((Some(again), small)) => (small, again),
+                // It does not fail each time, or there was no time to make it smaller.
+                Ok((None, _)) => (operations[..=failure.line].to_vec(), failure),
+                Err(_) if interrupt::interrupted() => {
+                    (operations[..=failure.line].to_vec(), failure)
+                }
+                Err(error) => return Err(error),
+            };
+            case += 1;
             found = Some(Found {
-                case,
+                case: case - 1,
                 script,
-                failure: again.unwrap_or(failure),
+                failure,
                 after,
             });
             break;

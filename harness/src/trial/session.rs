@@ -7,7 +7,7 @@ use super::tally::Tally;
 use super::{Failure, table};
 use crate::case::{Group, Verdict};
 use crate::conformance::{DriverSummary, Place, Progress, Summary, say};
-use crate::fixture::clean_leftovers;
+use crate::fixture::{FileSystemKind, clean_leftovers};
 use crate::interrupt;
 use crate::model::operation::Operation;
 use crate::model::quirks::Bent;
@@ -89,8 +89,8 @@ pub struct Line {
     pub tally: Tally,
     /// Digest over all operations and verdicts: the same seed gives the same.
     pub digest: String,
-    /// The law that was broken, and how.
-    pub failure: Option<(Law, String)>,
+    /// The laws that were broken, and how.
+    pub failures: BTreeMap<Law, Vec<String>>,
     /// Why too little was done for a verdict.
     pub shortfall: Option<String>,
     /// Wall time in seconds.
@@ -106,7 +106,7 @@ impl Line {
             cases: 0,
             tally: Tally::default(),
             digest: String::new(),
-            failure: None,
+            failures: BTreeMap::new(),
             shortfall: None,
             seconds: 0.0,
         }
@@ -189,10 +189,13 @@ impl Session<'_> {
         let started = Instant::now();
         for (name, operations) in &self.options.replays {
             let place = subject.setting.place.join("trial");
-            let report = run_script(operations, &subject.setting, &bent, &place)?;
+            let report = match run_script(operations, &subject.setting, &bent, &place) {
+                Err(_) if interrupt::interrupted() => break,
+                report => report?,
+            };
             self.count_replay(&mut line, (name, operations), report);
         }
-        if let (Some(extent), None) = (self.options.extent, &line.failure) {
+        if let (Some(extent), true) = (self.options.extent, line.failures.is_empty()) {
             let campaign = Campaign {
                 seed: self.options.seed,
                 extent,
@@ -220,10 +223,13 @@ impl Session<'_> {
         let mut line = Line::new(ALL, &subjects[0].backing);
         let started = Instant::now();
         for (name, operations) in &self.options.replays {
-            let report = on_all(operations, subjects, &bent)?;
+            let report = match on_all(operations, subjects, &bent) {
+                Err(_) if interrupt::interrupted() => break,
+                report => report?,
+            };
             self.count_replay(&mut line, (name, operations), report);
         }
-        if let (Some(extent), None) = (self.options.extent, &line.failure) {
+        if let (Some(extent), true) = (self.options.extent, line.failures.is_empty()) {
             let campaign = Campaign {
                 // Other scripts than the drivers had alone.
                 seed: Seed(self.options.seed.0 ^ 0x5eed),
@@ -272,7 +278,7 @@ impl Session<'_> {
                 operations[failure.line],
                 failure.text
             );
-            line.failure.get_or_insert((failure.law, text));
+            line.failures.entry(failure.law).or_default().push(text);
         }
     }
 
@@ -282,7 +288,11 @@ impl Session<'_> {
         line.tally.add(&outcome.tally);
         line.digest = outcome.digest;
         if let Some(found) = outcome.found {
-            line.failure = Some((found.failure.law, self.tell(&line.driver, &found)?));
+            let text = self.tell(&line.driver, &found)?;
+            line.failures
+                .entry(found.failure.law)
+                .or_default()
+                .push(text);
         } else {
             line.shortfall = line.tally.shortfall();
         }
@@ -300,8 +310,9 @@ impl Session<'_> {
     fn tell(&self, driver: &str, found: &Found) -> Result<String> {
         let seed = self.options.seed;
         let text = format!(
-            "# {driver}, seed {seed}, script {}: law {} at the last line but none\n# {}\n{}",
+            "# {driver}, seed {seed}, script {}: operation {} breaks the law `{}`\n# {}\n{}",
             found.case,
+            found.failure.line + 1,
             found.failure.law.as_str(),
             found.failure.text.replace('\n', "\n# "),
             render_script(&found.script)
@@ -319,13 +330,27 @@ impl Session<'_> {
             let path = directory.join(format!("{driver}-{seed}-{}.script", found.case));
             fs_err::write(&path, text)?;
             let path = path.display();
-            let which = match driver {
-                ALL => String::new(),
-                driver => format!(" --driver {driver}"),
-            };
-            writeln!(told, "repeat: strata verify{which} --replay {path}")?;
+            let how = self.how(driver);
+            writeln!(told, "repeat: strata verify{how} --replay {path}")?;
         }
         Ok(told)
+    }
+
+    /// The flags that say where and how this ran.
+    fn how(&self, driver: &str) -> String {
+        let mut flags = String::new();
+        if driver != ALL {
+            flags += &format!(" --driver {driver}");
+        }
+        match &self.options.place {
+            Place::FileSystem(FileSystemKind::Ext4) => {}
+            Place::FileSystem(kind) => flags += &format!(" --file-system {kind}"),
+            Place::Directory(path) => flags += &format!(" --directory {}", path.display()),
+        }
+        for (key, value) in &self.options.settings {
+            flags += &format!(" -o {key}={value}");
+        }
+        flags
     }
 
     fn end(self) -> Result<Summary> {
@@ -351,8 +376,8 @@ impl Session<'_> {
             ..Summary::default()
         };
         for line in &self.lines {
-            let verdict = |law: Law| match (&line.failure, &line.skipped) {
-                (Some((broken, text)), _) if *broken == law => Verdict::Failed(text.clone()),
+            let verdict = |law: Law| match (line.failures.get(&law), &line.skipped) {
+                (Some(texts), _) => Verdict::Failed(texts.join("\n")),
                 (_, Some(reason)) => Verdict::Skipped(reason.clone()),
                 _ if line.tally.laws.contains_key(&law) => Verdict::Passed,
                 _ => Verdict::Skipped("not held: nothing of the kind was run".to_owned()),

@@ -23,25 +23,25 @@ pub(super) fn render(lines: &[Line]) -> String {
     put(String::new());
     let heads: Vec<_> = lines
         .iter()
-        .map(|line| format!("{:>16}", line.driver))
+        .map(|line| format!("{:>18}", line.driver))
         .collect();
     put(format!("{:<22}{}", "law, times held", heads.concat()));
     for law in Law::ALL {
         let mut row = format!("{:<22}", law.as_str());
         for line in lines {
-            let cell = match (&line.failure, &line.skipped) {
+            let cell = match (line.failures.contains_key(law), &line.skipped) {
                 (_, Some(_)) => "skipped".to_owned(),
-                (Some((broken, _)), _) if broken == law => "BROKEN".to_owned(),
+                (true, _) => "BROKEN".to_owned(),
                 _ => line.tally.laws.get(law).copied().unwrap_or(0).to_string(),
             };
-            write!(row, "{cell:>16}").expect("writing into a string cannot fail");
+            write!(row, "{cell:>18}").expect("writing into a string cannot fail");
         }
         put(row);
     }
     let mut row = |name: &str, cell: &dyn Fn(&Line) -> String| {
         let cells: Vec<_> = lines
             .iter()
-            .map(|line| format!("{:>16}", cell(line)))
+            .map(|line| format!("{:>18}", cell(line)))
             .collect();
         put(format!("{name:<22}{}", cells.concat()));
     };

@@ -1,13 +1,14 @@
 //! What makes overlay overlay: upper, work and lower directories, and the plans that join them.
 
 mod attributes;
+mod indexed;
 mod late;
 mod placement;
 mod questions;
 
 pub(crate) use placement::UpperPlacement;
 
-use crate::config::Config;
+use crate::config::{Config, Feature};
 use crate::error::OverlayError;
 use crate::layout::Layout;
 use rustix::fs::{CWD, Mode, OFlags};
@@ -269,6 +270,7 @@ impl Mechanism {
         let hold = self.layout.snapshot(row.id);
         let _lock = guard::exclusive(&self.catalog, &row, &hold, "commit")?;
         guard::refuse_half_applied(&hold, "commit")?;
+        self.refuse_groups(row.id, "commit")?;
         if let Some(parent) = &options.late_parent {
             self.adopt_parent(&row, parent)?;
         }
@@ -283,6 +285,14 @@ impl Mechanism {
         })?;
         // The work directory served the mounts of the active snapshot; no mount will use it again.
         remove_tree(&self.layout.work(row.id))
+    }
+
+    /// Refuses what only the index of a mounted snapshot keeps together.
+    pub(crate) fn refuse_groups(&self, id: SnapshotId, operation: &'static str) -> Result<()> {
+        match self.config.index {
+            Feature::Off => Ok(()),
+            Feature::On => indexed::refuse_groups(&self.layout.work(id), operation),
+        }
     }
 
     /// Directories that an apply made without an entry get the late parent's attributes, as they

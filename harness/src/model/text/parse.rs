@@ -68,14 +68,23 @@ pub(super) const FORMS: &[(&str, &str)] = &[
 /// Reads a script; empty lines and comments are skipped.
 pub fn parse_script(text: &str) -> Result<Vec<Operation>> {
     let lines = (1..).zip(text.lines());
-    lines
+    let script: Vec<_> = lines
         .filter(|(_, line)| !matches!(line.trim_start().bytes().next(), None | Some(b'#')))
-        .map(|(number, line)| Operation::parse(line).with_context(|| format!("line {number}")))
-        .collect()
+        .map(|(number, line)| within_limits(line).with_context(|| format!("line {number}")))
+        .collect::<Result<_>>()?;
+    ensure!(!script.is_empty(), "there is no operation in it");
+    Ok(script)
+}
+
+fn within_limits(line: &str) -> Result<Operation> {
+    let operation = Operation::parse(line)?;
+    super::limits::check(&operation)
+        .map_err(|why| anyhow!("no script can say `{}`: {why}", line.trim()))?;
+    Ok(operation)
 }
 
 impl Operation {
-    /// Reads a line.
+    /// Reads a line, whatever it asks for.
     pub fn parse(line: &str) -> Result<Self> {
         let line = line.trim();
         let cannot = |why: anyhow::Error| anyhow!("cannot read `{line}`: {why}");

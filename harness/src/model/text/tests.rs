@@ -10,7 +10,7 @@ read d/a
 write d/a 4096 7x5000
 append d/a 1x0
 rewrite d/a 4294967295x1
-truncate d/a 18446744073709551615
+truncate d/a 60000000
 allocate d/a 0 4096
 punch d/a 1 2
 map-write d/a 3 2x10
@@ -29,7 +29,7 @@ fifo f 0644
 socket s 0000
 tmpfile t 0600 3x5
 chmod d/a 4755
-chown d/a 1000 4294967295
+chown d/a 1000 4294967294
 utimens d/a 1700000000.000000001
 set-xattr d/a user.k "\x00\"v"
 remove-xattr d/a user.k
@@ -226,4 +226,33 @@ fn errors_say_what_is_wrong_and_the_way_out() {
         format!("{error:#}"),
         "line 3: cannot read `read`: PATH is missing; write `read PATH`"
     );
+}
+
+#[test]
+fn every_form_is_in_the_document() {
+    let document = include_str!("../../../../docs/scripts.md");
+    for (kind, form) in super::parse::FORMS {
+        let row = format!("| `{}` |", format!("{kind} {form}").trim_end());
+        assert!(document.contains(&row), "docs/scripts.md lacks {row}");
+    }
+}
+
+#[test]
+fn what_file_systems_differ_in_is_refused() {
+    for line in [
+        "write a 18446744073709551615 1x1",
+        "truncate a 1000000000000",
+        "rewrite a 1x4294967295",
+        "chown a 1000 4294967295",
+        "character c 4096:0 0644",
+        "symlink \"x/\" l",
+        "utimens a -9000000000.000000000",
+        "set-xattr a user. \"v\"",
+        "set-xattr a security.foo \"v\"",
+        "set-xattr a trusted.overlay.opaque \"y\"",
+        "set-xattr a security.capability \"junk\"",
+    ] {
+        assert!(parse_script(line).is_err(), "{line}");
+    }
+    assert!(parse_script("# nothing\n").is_err());
 }

@@ -138,6 +138,7 @@ pub(super) fn rebase(trial: &mut Trial, number: LayerNumber) -> Result<(), Broke
 
 /// What must be refused is, by its kind, and changes nothing.
 pub(super) fn misuse(trial: &mut Trial) -> Result<(), Broken> {
+    use ErrorKind::{AlreadyExists, InUse, InvalidInput, InvalidState, NotFound};
     let refused = |trial: &mut Trial| -> Result<()> {
         let key = trial.key.clone();
         let base = trial.model.base().map(layer_name);
@@ -153,7 +154,6 @@ pub(super) fn misuse(trial: &mut Trial) -> Result<(), Broken> {
                 Ok(())
             };
         let plan = |name: &SnapshotName| context.wait(context.driver().mounts(name)).map(drop);
-        use ErrorKind::{AlreadyExists, InUse, InvalidInput, InvalidState, NotFound};
         let base = base.as_ref();
         expect(
             "prepare a key in use",

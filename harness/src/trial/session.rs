@@ -338,19 +338,18 @@ impl Session<'_> {
 
     /// The flags that say where and how this ran.
     fn how(&self, driver: &str) -> String {
-        let mut flags = String::new();
+        let mut flags = Vec::new();
         if driver != ALL {
-            flags += &format!(" --driver {driver}");
+            flags.push(format!(" --driver {driver}"));
         }
         match &self.options.place {
             Place::FileSystem(FileSystemKind::Ext4) => {}
-            Place::FileSystem(kind) => flags += &format!(" --file-system {kind}"),
-            Place::Directory(path) => flags += &format!(" --directory {}", path.display()),
+            Place::FileSystem(kind) => flags.push(format!(" --file-system {kind}")),
+            Place::Directory(path) => flags.push(format!(" --directory {}", path.display())),
         }
-        for (key, value) in &self.options.settings {
-            flags += &format!(" -o {key}={value}");
-        }
-        flags
+        let settings = self.options.settings.iter();
+        flags.extend(settings.map(|(key, value)| format!(" -o {key}={value}")));
+        flags.concat()
     }
 
     fn end(self) -> Result<Summary> {

@@ -248,6 +248,9 @@ pub(crate) const LATE_PARENT_ANSWERS_MARKS: Case = Case {
     },
 };
 
+/// What somebody does in a mount.
+type Edit = fn(&Dir) -> Result<()>;
+
 /// Directories that no entry describes are like the parent's, the root too, whatever was made in
 /// them; those made for a mark alone get nothing from where they are made.
 pub(crate) const LATE_PARENT_GIVES_ATTRIBUTES: Case = Case {
@@ -276,7 +279,6 @@ pub(crate) const LATE_PARENT_GIVES_ATTRIBUTES: Case = Case {
         let sealed = archive(&[Entry::opaque("d/e")]);
         let root = archive(&[Entry::dir(".").xattr(key, &list), Entry::whiteout("d/e/f")]);
         let implied = archive(&[Entry::file("secret/new", "n")]);
-        type Edit = fn(&Dir) -> Result<()>;
         let layers: &[(&[u8], Edit)] = &[
             (&deep, |_| Ok(())),
             (&sealed, |_| Ok(())),

@@ -315,7 +315,7 @@ fn the_documented_configuration_is_accepted_as_written() {
     for line in [
         "driver: overlay  # file ",
         "durability: durable  # file ",
-        "drivers.overlay.index: on  # file ",
+        "drivers.overlay.xino: on  # file ",
         "bench.profile: quick  # file ",
         "bench.blocks: 12  # file ",
         "bench.seed: 1  # file ",

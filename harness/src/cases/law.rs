@@ -10,6 +10,10 @@ use std::time::Duration;
 /// Scripts of `regressions/`, as they are now.
 const REGRESSIONS: &[(&str, &str)] = &[
     (
+        "model-exchange-directories",
+        include_str!("../../regressions/model-exchange-directories.script"),
+    ),
+    (
         "model-link-fell-apart",
         include_str!("../../regressions/model-link-fell-apart.script"),
     ),
@@ -18,8 +22,20 @@ const REGRESSIONS: &[(&str, &str)] = &[
         include_str!("../../regressions/model-parted-names.script"),
     ),
     (
+        "model-punch-in-hole",
+        include_str!("../../regressions/model-punch-in-hole.script"),
+    ),
+    (
+        "overlay-late-root",
+        include_str!("../../regressions/overlay-late-root.script"),
+    ),
+    (
         "overlay-listed-inode",
         include_str!("../../regressions/overlay-listed-inode.script"),
+    ),
+    (
+        "overlay-refused-rename",
+        include_str!("../../regressions/overlay-refused-rename.script"),
     ),
     (
         "overlay-small-holes",

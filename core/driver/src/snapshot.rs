@@ -124,6 +124,11 @@ impl DiffId {
     pub fn from_sha256(digest: [u8; 32]) -> Self {
         Self(digest)
     }
+
+    /// The bare sha256.
+    pub fn sha256(&self) -> [u8; 32] {
+        self.0
+    }
 }
 
 impl fmt::Display for DiffId {

@@ -3,14 +3,14 @@
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 use std::str::FromStr;
-use strata_driver::{DiffId, Error, ErrorKind, SnapshotName};
+use strata_driver::{DiffId, Error, ErrorKind};
 
 /// The sha256 of a blob: of a compressed layer, a manifest, a configuration.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 
-/// A layer together with all below it, by the formula of the OCI image specification (*Layer
-/// ChainID* in `config.md`).
+/// A layer together with all below it, by the formula of the OCI image specification
+/// (`config.md`, "Layer `ChainID`").
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChainId([u8; 32]);
 
@@ -38,11 +38,6 @@ impl ChainId {
             None => Self(diff.sha256()),
             Some(parent) => Self(Sha256::digest(format!("{parent} {diff}")).into()),
         }
-    }
-
-    /// The snapshot that holds the layer.
-    pub fn snapshot(&self) -> SnapshotName {
-        SnapshotName::new(&self.to_string()).expect("a digest is a name")
     }
 }
 

@@ -323,7 +323,7 @@ fn modes_do_not_keep_a_layer_from_coming_back() {
     }
     let tar = Archive::default().file("a", b"1").end();
     let layer = Layer::apply(&tar);
-    let none = std::fs::Permissions::from_mode(0);
+    let none = std::fs::Permissions::from_mode(0o000);
     fs_err::set_permissions(layer.tree().join("a"), none).unwrap();
     assert!(layer.reassembled().unwrap() == tar);
 }

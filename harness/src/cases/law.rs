@@ -26,6 +26,10 @@ const REGRESSIONS: &[(&str, &str)] = &[
         include_str!("../../regressions/model-punch-in-hole.script"),
     ),
     (
+        "model-socket-like-a-whiteout",
+        include_str!("../../regressions/model-socket-like-a-whiteout.script"),
+    ),
+    (
         "overlay-late-root",
         include_str!("../../regressions/overlay-late-root.script"),
     ),

@@ -5,10 +5,10 @@ use super::perform::Performer;
 use super::run::{Broken, Trial, Under as _, layer_name};
 use crate::context::name;
 use crate::model::Files;
-use crate::model::operation::{Data, FileOperation, LayerNumber};
+use crate::model::operation::{Data, FileOperation, LayerNumber, LayerOperation};
 use crate::oracle;
 use crate::tree::{Kind, Tree, TreePath};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use std::sync::Arc;
 use strata_driver::{Capability, CommitOptions, ErrorKind, Labels, PrepareOptions, SnapshotName};
 
@@ -76,6 +76,31 @@ pub(super) fn active_diff(trial: &mut Trial) -> Result<(), Broken> {
         oracle::expect_same_archive(&given, &oracle::canonical_diff(lower.as_deref(), &upper)?)
     };
     hold(trial).under(Law::Diff)?;
+    trial.tally.held(Law::Diff);
+    Ok(())
+}
+
+/// A changeset that the format cannot carry is refused.
+pub(super) fn refused_diff(trial: &mut Trial, operation: &LayerOperation) -> Result<(), Broken> {
+    let (lower, upper) = match operation {
+        LayerOperation::Diff => (trial.model.base(), None),
+        LayerOperation::Compare(lower, upper) => (*lower, Some(*upper)),
+        LayerOperation::Apply(upper) | LayerOperation::Rebase(upper) => {
+            (trial.model.layers()[*upper].parent, Some(*upper))
+        }
+        _ => return Ok(()),
+    };
+    if lower.is_some_and(|lower| !trial.model.layers()[lower].is_carried()) {
+        // What cannot be carried may be in both, and no part of the difference.
+        return Ok(());
+    }
+    let name = upper.map_or_else(|| trial.key.clone(), layer_name);
+    let given = trial.context.diff(lower.map(layer_name).as_ref(), &name);
+    let refused = match given {
+        Err(_) => Ok(()),
+        Ok(_) => Err(anyhow!("a changeset of `{name}`, which none can carry")),
+    };
+    refused.under(Law::Diff)?;
     trial.tally.held(Law::Diff);
     Ok(())
 }

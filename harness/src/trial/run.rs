@@ -325,6 +325,7 @@ impl Trial {
         let predicted = self.model.change(operation);
         if predicted == Err(ErrorKind::Unsupported) {
             self.tally.not_carried += 1;
+            beside::refused_diff(self, operation)?;
             return Ok(false);
         }
         let number = match operation {

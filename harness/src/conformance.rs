@@ -289,13 +289,7 @@ pub fn run(factories: &[Arc<dyn DriverFactory>], options: &Options) -> Result<Su
             .check()
             .with_context(|| format!("workload `{}`", workload.name))?;
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("start the async runtime")?;
-    let runtime = Arc::new(runtime);
-    interrupt::listen(&runtime);
+    let runtime = interrupt::runtime()?;
     let mut summary = Summary {
         seed: options.seed.0,
         ..Summary::default()

@@ -105,12 +105,7 @@ pub fn same_diffs(
 ) -> Result<CrossReport> {
     let script = Script::new(seed, OPERATIONS, LAYERS);
     expect_honest(&script)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?;
-    let runtime = Arc::new(runtime);
-    interrupt::listen(&runtime);
+    let runtime = interrupt::runtime()?;
     let left_out = script
         .left_out
         .iter()

@@ -26,12 +26,7 @@ pub struct Matrix {
 impl Matrix {
     /// Runs the case of each quirk, for each driver on each file system.
     pub fn observe(factories: &[Arc<dyn DriverFactory>], kinds: &[FileSystemKind]) -> Result<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .context("start the async runtime")?;
-        let runtime = Arc::new(runtime);
+        let runtime = crate::interrupt::runtime()?;
         let mut matrix = Self::default();
         for factory in factories {
             for kind in kinds {

@@ -191,13 +191,7 @@ fn run_column(
     run: &Run<'_>,
     scenarios: &[Scenario],
 ) -> Result<DriverSummary> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("start the async runtime")?;
-    let runtime = Arc::new(runtime);
-    interrupt::listen(&runtime);
+    let runtime = interrupt::runtime()?;
     let fixture = Fixture::file_system(FileSystemKind::Ext4, FIXTURE_SIZE)?;
     let mut open = OpenOptions::new(fixture.path().join("root"));
     let settings = run.settings.iter();

@@ -163,13 +163,7 @@ pub fn main(factories: &[Arc<dyn DriverFactory>]) -> ExitCode {
 
 /// Runs the suites on a plain directory and on every driver, on each kind of file system.
 pub fn run(factories: &[Arc<dyn DriverFactory>], options: &Options) -> Result<Summary> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("start the async runtime")?;
-    let runtime = Arc::new(runtime);
-    interrupt::listen(&runtime);
+    let runtime = interrupt::runtime()?;
     // Every user must reach the directories of the test, and modes depend on it.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let chosen = CHECKS

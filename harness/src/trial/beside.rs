@@ -137,7 +137,7 @@ pub(super) fn compare(
 /// A layer whose changeset was applied on nothing is the same once it has its parent.
 pub(super) fn rebase(trial: &mut Trial, number: LayerNumber) -> Result<(), Broken> {
     if !trial.context.has(Capability::LateParent) {
-        return Ok(());
+        return late_parent_is_refused(trial, number).under(Law::Answer);
     }
     let hold = |trial: &mut Trial| -> Result<()> {
         let layer = &trial.model.layers()[number];
@@ -158,6 +158,22 @@ pub(super) fn rebase(trial: &mut Trial, number: LayerNumber) -> Result<(), Broke
     };
     hold(trial).under(Law::Diff)?;
     trial.tally.held(Law::Diff);
+    Ok(())
+}
+
+/// A driver that takes no late parent says so, and what it was asked for stays as it was.
+fn late_parent_is_refused(trial: &mut Trial, number: LayerNumber) -> Result<()> {
+    let key = name("to-rebase");
+    trial.context.prepare(&key, None)?;
+    let options = CommitOptions::default().with_late_parent(layer_name(number));
+    let found = trial.context.commit_with(&key, &name("rebased"), &options);
+    let found = found.map_err(|error| error.kind());
+    ensure!(
+        found == Err(ErrorKind::Unsupported),
+        "a late parent: expected Unsupported, got {found:?}"
+    );
+    trial.context.remove(&key)?;
+    trial.tally.held(Law::Answer);
     Ok(())
 }
 

@@ -122,13 +122,13 @@ pub(super) fn run_by(
                 }
                 Err(error) => return Err(error),
             };
-            case += 1;
             found = Some(Found {
-                case: case - 1,
+                case,
                 script,
                 failure,
                 after,
             });
+            case += 1;
             break;
         }
         case += 1;

@@ -16,7 +16,7 @@ use crate::report::junit;
 use crate::runner;
 use crate::seed::Seed;
 use crate::stand::Stand;
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -115,13 +115,7 @@ impl Line {
 
 /// Runs everything, prints a table of laws by driver, writes the reports.
 pub fn run(factories: &[Arc<dyn DriverFactory>], options: &Options) -> Result<Summary> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("start the async runtime")?;
-    let runtime = Arc::new(runtime);
-    interrupt::listen(&runtime);
+    let runtime = interrupt::runtime()?;
     let mut session = Session {
         options,
         lines: Vec::new(),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use strata_sys::lock::FileLock;
 
 /// What the names of scratch directories begin with.
-pub(crate) const SCRATCH_PREFIX: &str = ".strata-probe-";
+pub const SCRATCH_PREFIX: &str = ".strata-probe-";
 
 /// A scratch directory for probing, removed on drop.
 #[derive(Debug)]

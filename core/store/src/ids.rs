@@ -29,9 +29,31 @@ impl Digest {
     pub fn hex(&self) -> String {
         hex::encode(self.0)
     }
+
+    /// The bare digest.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
 }
 
 impl ChainId {
+    /// Wraps a finished sha256.
+    pub fn from_sha256(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+
+    /// The bare digest.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The chain of these diffs, base first; none of no diffs.
+    pub fn of_all(diffs: impl IntoIterator<Item = DiffId>) -> Option<Self> {
+        diffs
+            .into_iter()
+            .fold(None, |below, diff| Some(Self::of(below, diff)))
+    }
+
     /// The chain of a layer with `diff` upon `parent`.
     pub fn of(parent: Option<Self>, diff: DiffId) -> Self {
         match parent {

@@ -4,10 +4,11 @@
 //! reserved the number lives, and is an orphan afterwards. A reservation covers many creations,
 //! so that each costs one transaction.
 
-use super::database::Sync;
 use super::row::{Draft, NewSnapshot, SnapshotId};
-use super::{Catalog, holder, query, taken};
+use super::{Catalog, query, taken};
+use crate::database::Sync;
 use crate::error::{Error, ErrorKind, Result};
+use crate::holder;
 use rusqlite::Connection;
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;

@@ -12,9 +12,6 @@
 //! volatile instance syncs nothing but a checkpoint in thousands of operations.
 
 mod create;
-mod database;
-mod holder;
-mod in_place;
 mod mounts;
 mod query;
 mod row;
@@ -25,12 +22,12 @@ pub use row::{
     CommitRow, Draft, Leftovers, MountRow, NewSnapshot, ProcessId, Row, SnapshotId, State,
 };
 
+use crate::database::{Database, Fault, Sync};
 use crate::error::{Error, ErrorKind, Result};
+use crate::holder::{self, Holder};
 use crate::name::{DriverName, SnapshotName};
 use crate::options::Durability;
 use crate::snapshot::{Labels, SnapshotKind};
-use database::{Database, Fault, Sync};
-use holder::Holder;
 use rusqlite::Connection;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

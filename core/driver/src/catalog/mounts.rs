@@ -1,8 +1,8 @@
 //! Mounts that may outlive their process, and whether they still exist.
 
 use super::Catalog;
-use super::database::Sync;
 use super::row::{MountRow, ProcessId, SnapshotId};
+use crate::database::Sync;
 use crate::error::{Error, Result};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _};

@@ -1,7 +1,7 @@
 //! The statements, and rows as values.
 
-use super::database::Fault;
 use super::row::{NewSnapshot, Row, SnapshotId, State};
+use crate::database::Fault;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::SnapshotName;
 use crate::snapshot::{Labels, SnapshotKind};
@@ -260,7 +260,7 @@ pub(super) fn chain(connection: &Connection, first: SnapshotId) -> Result<Vec<Sn
         Error::new(ErrorKind::Corrupt, "catalogue")
             .because("the chain of parents does not end")
             .with("id", first)
-            .hint(super::database::CORRUPT_HINT),
+            .hint(crate::database::CORRUPT_HINT),
     ))
 }
 

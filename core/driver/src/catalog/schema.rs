@@ -5,12 +5,11 @@
 //!
 //! Numbers are never given twice: an instance reserves a range of them, above the highest that was
 //! ever reserved, which stands in the row of `reserved` without a holder.
-//!
-//! Pages are small, since an operation writes a few bytes on several of them.
 
-use super::database::{Database, Fault, Missing, Sync, explain};
 use super::{CatalogOptions, query};
+use crate::database::{Database, Fault, Missing, PAGE, Sync, explain};
 use crate::error::{Error, ErrorKind, Result};
+use crate::holder::HOLDERS;
 use crate::name::DriverName;
 use crate::options::Durability;
 use rusqlite::Connection;
@@ -19,8 +18,6 @@ use strata_sys::lock::FileLock;
 
 /// File name of the catalogue in a root.
 pub(super) const FILE: &str = "catalog.db";
-/// Directory of the instances' locks in a root.
-pub(super) const HOLDERS: &str = "holders";
 
 /// `application_id` of the database: "Stra".
 const APPLICATION: i64 = 0x5374_7261;
@@ -31,9 +28,6 @@ const VERSION: i64 = 2;
 const DRIVER: &str = "driver";
 /// Keys that a driver records itself get this prefix.
 pub(super) const OPTION_PREFIX: &str = "option.";
-
-/// Bytes of a page.
-pub(super) const PAGE: u64 = 1024;
 
 const TABLES: &str = "
 CREATE TABLE meta (

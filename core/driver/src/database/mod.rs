@@ -1,7 +1,10 @@
-//! One SQLite connection: transactions with a level of syncing, waiting for other processes, and
+//! A SQLite file that several processes share: the catalogue of a driver, the facts of a store.
+//!
+//! One connection: transactions with a level of syncing, waiting for other processes, and
 //! what SQLite's answers mean to a caller.
 
-use super::in_place;
+mod in_place;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::Durability;
 use rusqlite::config::DbConfig;
@@ -24,7 +27,10 @@ const LOG_LIMIT: u32 = 4000;
 const LOG_LEFT_AT_CLOSE: u32 = 1000;
 
 /// A page in the log with its header, in bytes.
-const FRAME: u64 = super::schema::PAGE + 24;
+const FRAME: u64 = PAGE + 24;
+
+/// Bytes of a page: small, since an operation writes a few bytes on several of them.
+pub const PAGE: u64 = 1024;
 
 /// How far ahead the log is filled with zeros, in bytes. A sync of what was only overwritten need
 /// not write the file system's journal, in which by then the directories of the snapshot wait;
@@ -36,7 +42,7 @@ const BUSY_TRIES: i32 = 10_100;
 
 /// What must be on disk when a transaction has returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sync {
+pub enum Sync {
     /// Everything up to it: the commit point of an operation.
     Now,
     /// Nothing: an intent or a clean-up. It is never seen without what came before it.
@@ -62,7 +68,7 @@ impl Level {
 
 /// The database file of a root, open.
 #[derive(Debug)]
-pub(super) struct Database {
+pub struct Database {
     path: PathBuf,
     durability: Durability,
     link: Mutex<Link>,
@@ -89,7 +95,7 @@ struct Log {
 
 /// Whether the file may be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Missing {
+pub enum Missing {
     /// Make it.
     Create,
     /// Fail.
@@ -98,7 +104,7 @@ pub(super) enum Missing {
 
 impl Database {
     /// Opens the file; reads nothing of it yet.
-    pub(super) fn open(path: &Path, durability: Durability, missing: Missing) -> Result<Self> {
+    pub fn open(path: &Path, durability: Durability, missing: Missing) -> Result<Self> {
         let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         flags.set(OpenFlags::SQLITE_OPEN_CREATE, missing == Missing::Create);
         if missing == Missing::Create {
@@ -140,12 +146,12 @@ impl Database {
 
     /// Called once the database is not empty, of which `SQLite` would delete a log, and before
     /// anything is written to one.
-    pub(super) fn make_log(&self) {
+    pub fn make_log(&self) {
         in_place::make(&self.link().log.path);
     }
 
     /// Runs `work` in one write transaction.
-    pub(super) fn write<T>(
+    pub fn write<T>(
         &self,
         operation: &'static str,
         sync: Sync,
@@ -169,7 +175,7 @@ impl Database {
     }
 
     /// Runs `work`, one or more queries, on one state of the database.
-    pub(super) fn read<T>(
+    pub fn read<T>(
         &self,
         operation: &'static str,
         work: impl FnOnce(&Connection) -> Result<T, Fault>,
@@ -180,7 +186,7 @@ impl Database {
     }
 
     /// Runs a single query.
-    pub(super) fn query<T>(
+    pub fn query<T>(
         &self,
         operation: &'static str,
         work: impl FnOnce(&Connection) -> Result<T, Fault>,
@@ -349,7 +355,7 @@ fn wait(tries: i32) -> bool {
 
 /// Why work inside a transaction stopped: by SQLite, or by what the rows say.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub enum Fault {
     /// SQLite failed.
     Sql(rusqlite::Error),
     /// The rows forbid it.
@@ -378,7 +384,7 @@ impl Fault {
 }
 
 /// An error of SQLite as one of the contract.
-pub(super) fn explain(operation: &'static str, path: &Path, error: rusqlite::Error) -> Error {
+pub fn explain(operation: &'static str, path: &Path, error: rusqlite::Error) -> Error {
     // What is mapped into memory cannot be given room: the file system is full.
     let extended = error.sqlite_error().map(|error| error.extended_code);
     let kind = match error.sqlite_error_code() {
@@ -405,7 +411,7 @@ pub(super) fn explain(operation: &'static str, path: &Path, error: rusqlite::Err
 }
 
 /// The way out of a damaged catalogue.
-pub(super) const CORRUPT_HINT: &str = "put `catalog.db` and `catalog.db-wal` back from one backup, \
+pub const CORRUPT_HINT: &str = "put `catalog.db` and `catalog.db-wal` back from one backup, \
                                        after removing those that are there, or move the whole \
                                        root away and fill a new one; the snapshots' files are \
                                        untouched";

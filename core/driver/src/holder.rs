@@ -1,15 +1,17 @@
 //! Instances as locked files: whoever can take the lock knows that the instance is gone.
 
-use super::schema::HOLDERS;
 use crate::error::{Error, Result};
 use rustix::io::Errno;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use strata_sys::lock::FileLock;
 
+/// Directory of the instances' locks in a root.
+pub const HOLDERS: &str = "holders";
+
 /// This instance's name and lock. Dropping it ends the instance.
 #[derive(Debug)]
-pub(super) struct Holder {
+pub struct Holder {
     name: String,
     file: PathBuf,
     _lock: FileLock,
@@ -17,7 +19,7 @@ pub(super) struct Holder {
 
 impl Holder {
     /// Registers a new instance in `root`.
-    pub(super) fn register(root: &Path) -> Result<Self> {
+    pub fn register(root: &Path) -> Result<Self> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         const OPERATION: &str = "register instance";
         let directory = root.join(HOLDERS);
@@ -51,7 +53,7 @@ impl Holder {
     }
 
     /// The name that rows bear.
-    pub(super) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         &self.name
     }
 }
@@ -65,7 +67,7 @@ impl Drop for Holder {
 }
 
 /// Whether the instance `name` is gone.
-pub(super) fn is_gone(root: &Path, name: &str) -> Result<bool> {
+pub fn is_gone(root: &Path, name: &str) -> Result<bool> {
     is_unlocked(&root.join(HOLDERS).join(name))
 }
 
@@ -80,7 +82,7 @@ fn is_unlocked(file: &Path) -> Result<bool> {
 
 /// Removes the files of instances that are gone. A row whose holder has no file is as good as one
 /// whose holder can be locked.
-pub(super) fn sweep(root: &Path) -> Result<()> {
+pub fn sweep(root: &Path) -> Result<()> {
     const OPERATION: &str = "sweep instances";
     let directory = root.join(HOLDERS);
     let mut entries = fs_err::read_dir(&directory)
@@ -104,4 +106,19 @@ pub(super) fn sweep(root: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether some instance died without ending itself.
+pub fn any_gone(root: &Path) -> Result<bool> {
+    let entries = match fs_err::read_dir(root.join(HOLDERS)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        other => other.map_err(|error| Error::io("look for instances", error))?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(|error| Error::io("look for instances", error))?;
+        if is_unlocked(&entry.path())? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -1,0 +1,199 @@
+//! A store, open: its facts, its blobs, and who is using it.
+
+use crate::blobs::{BlobReader, Fetch, Started};
+use crate::facts::{Facts, Freed, Kind, NewImage, schema};
+use crate::ids::Digest;
+use crate::layout::Layout;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use strata_driver::holder::{self, Holder};
+use strata_driver::{Bytes, Durability, Error, ErrorKind, Result};
+
+/// Largest document (manifest, index, configuration) that is read into memory, 4 MiB as in
+/// Docker's and containerd's clients.
+pub const LARGEST_DOCUMENT: u64 = 4 << 20;
+
+/// A layer and image store.
+///
+/// Several processes may have it open. What one is using is leased to it, and safe from the
+/// others' removals until it closes the store or dies.
+#[derive(Debug)]
+pub struct Store {
+    layout: Layout,
+    durability: Durability,
+    facts: Facts,
+    /// Registered with the first lease: who only looks leaves no trace.
+    holder: OnceLock<Holder>,
+    registering: Mutex<()>,
+}
+
+/// A blob that is to be had.
+#[derive(Debug)]
+pub enum BlobSource {
+    /// It is in its place.
+    Ready(BlobReader),
+    /// It is on its way, and this caller is to write it.
+    Fetch(Fetch),
+    /// Somebody else is writing it right now.
+    Elsewhere,
+}
+
+impl Store {
+    /// Opens the store at `root`, or makes an empty one there. Blocking.
+    pub fn open(root: &Path, durability: Durability) -> Result<Self> {
+        let layout = Layout::new(root);
+        let database = schema::open_or_make(&layout, durability)?;
+        Ok(Self {
+            layout,
+            durability,
+            facts: Facts { database },
+            holder: OnceLock::new(),
+            registering: Mutex::new(()),
+        })
+    }
+
+    /// Whether there is a store at `root`.
+    pub fn is_at(root: &Path) -> Result<bool> {
+        schema::exists(&Layout::new(root))
+    }
+
+    /// Its paths.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// What survives when a call has returned.
+    pub fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    /// Its facts.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// The name under which this instance leases.
+    pub(crate) fn holder(&self) -> Result<&str> {
+        if let Some(holder) = self.holder.get() {
+            return Ok(holder.name());
+        }
+        let _turn = self
+            .registering
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if self.holder.get().is_none() {
+            let holder = Holder::register(self.layout.root())?;
+            drop(self.holder.set(holder)); // the lock keeps others away
+        }
+        Ok(self.holder.get().map_or("", Holder::name))
+    }
+
+    /// Whether the instance of that name is gone.
+    pub(crate) fn is_gone(&self, name: &str) -> Result<bool> {
+        holder::is_gone(self.layout.root(), name)
+    }
+
+    /// A blob, or the right to bring it. From now on it is leased to this instance. Blocking: what
+    /// came of it before is hashed.
+    pub fn blob(&self, digest: &Digest, size: Bytes) -> Result<BlobSource> {
+        if self.lease_blob(digest)? {
+            return Ok(BlobSource::Ready(self.open_blob(digest)?));
+        }
+        match Fetch::start(&self.layout, *digest, size)? {
+            Started::Elsewhere => Ok(BlobSource::Elsewhere),
+            Started::Here(fetch) => {
+                // Whoever wrote it may have finished between the two questions.
+                if self.lease_blob(digest)? {
+                    return Ok(BlobSource::Ready(self.open_blob(digest)?));
+                }
+                Ok(BlobSource::Fetch(fetch))
+            }
+        }
+    }
+
+    /// Leases a blob; whether it is in its place.
+    fn lease_blob(&self, digest: &Digest) -> Result<bool> {
+        use crate::facts::Taken;
+        loop {
+            match self
+                .facts
+                .take(self.holder()?, Kind::Blob, digest.as_bytes())?
+            {
+                Taken::Held => return Ok(true),
+                Taken::Absent => return Ok(false),
+                Taken::Going => self.sweep_blobs()?,
+            }
+        }
+    }
+
+    /// Finishes a fetch: the blob is verified, in its place, and known. Blocking.
+    pub fn finish(&self, fetch: Fetch) -> Result<()> {
+        let (digest, size) = (fetch.digest(), fetch.size());
+        fetch.finish(self.durability)?;
+        self.facts.add_blob(&digest, size)
+    }
+
+    /// Puts a small blob into its place. Blocking.
+    pub fn put_document(&self, bytes: &[u8]) -> Result<Digest> {
+        let digest = Digest::of(bytes);
+        loop {
+            match self.blob(&digest, Bytes(bytes.len() as u64))? {
+                BlobSource::Ready(_) => return Ok(digest),
+                BlobSource::Elsewhere => std::thread::sleep(std::time::Duration::from_millis(2)),
+                BlobSource::Fetch(mut fetch) => {
+                    fetch.restart()?;
+                    fetch.write(bytes)?;
+                    self.finish(fetch)?;
+                    return Ok(digest);
+                }
+            }
+        }
+    }
+
+    /// Reads a manifest, an index or a configuration, and verifies it. Blocking.
+    pub fn document(&self, digest: &Digest) -> Result<Vec<u8>> {
+        const OPERATION: &str = "read document";
+        let mut bytes = Vec::new();
+        self.open_blob(digest)?
+            .take(LARGEST_DOCUMENT + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| Error::io(OPERATION, error).with("blob", digest))?;
+        if bytes.len() as u64 > LARGEST_DOCUMENT || Digest::of(&bytes) != *digest {
+            return Err(Error::new(ErrorKind::Corrupt, OPERATION)
+                .because("its bytes are not those that its digest names")
+                .with("blob", digest)
+                .hint("`strata system check --repair` says what can be made good"));
+        }
+        Ok(bytes)
+    }
+
+    /// Opens a blob that is in its place.
+    pub fn open_blob(&self, digest: &Digest) -> Result<BlobReader> {
+        File::open(self.layout.blob(digest))
+            .map(BlobReader::whole)
+            .map_err(|error| Error::io("open blob", error).with("blob", digest))
+    }
+
+    /// Notes an image, all of whose layers and blobs are there: the commit point of a pull.
+    pub fn add_image(&self, image: &NewImage) -> Result<()> {
+        self.facts.add_image(image)
+    }
+
+    /// Removes an image with its names. What it alone took is doomed; [`sweep`](Self::sweep)
+    /// deletes it.
+    pub fn remove_image(&self, id: &Digest) -> Result<Freed> {
+        self.facts.remove_image(id)
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if let Some(holder) = self.holder.get()
+            && let Err(error) = self.facts.release(holder.name())
+        {
+            tracing::warn!(error = %error.chain(), "leases left to the next recovery");
+        }
+    }
+}

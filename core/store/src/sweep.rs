@@ -1,0 +1,218 @@
+//! Deleting what is doomed, and what dead instances left.
+
+use crate::facts::Freed;
+use crate::ids::{ChainId, Digest};
+use crate::layers::{Layers, name_of, owner_of, remove_if_there, row_of};
+use crate::store::Store;
+use std::collections::BTreeSet;
+use strata_driver::{Bytes, Error, ErrorKind, Result, SnapshotKind, holder};
+use strata_sys::lock::FileLock;
+
+/// What a recovery found and mended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Half-made snapshots that were removed.
+    pub drafts: u64,
+    /// Layers whose row was lost, and which were taken in again.
+    pub layers: u64,
+    /// Blobs likewise.
+    pub blobs: u64,
+    /// Other files that belonged to nothing.
+    pub files: u64,
+}
+
+impl Store {
+    /// Whether something waits for [`Layers::recover`]: an instance that died, or doomed rows.
+    pub fn needs_recovery(&self) -> Result<bool> {
+        Ok(holder::any_gone(self.layout().root())? || self.facts().has_doomed()?)
+    }
+
+    /// Dooms every layer and blob that no image takes and nobody uses, and deletes what is left
+    /// of fetches that nobody goes on with.
+    pub fn doom_unused(&self) -> Result<Freed> {
+        let mut freed = self.facts().doom_unused()?;
+        let _alone = self.lock_sweep()?;
+        for (path, size) in self.idle_fetches()? {
+            // The lock says that nobody writes it; who opens it meanwhile finds it gone.
+            if let Some(_lock) = FileLock::try_exclusive(&path)? {
+                remove_if_there(&path);
+                freed.bytes.0 += size.0;
+            }
+        }
+        Ok(freed)
+    }
+
+    /// Blobs that are on their way and that nobody is writing, with the bytes that they take.
+    pub fn idle_fetches(&self) -> Result<Vec<(std::path::PathBuf, Bytes)>> {
+        let io = |error| Error::io("list fetches", error);
+        let mut found = Vec::new();
+        for entry in fs_err::read_dir(self.layout().fetches()).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            let is_blob = entry.file_name().len() == 64;
+            if is_blob && let Ok(metadata) = entry.metadata() {
+                let held = FileLock::try_shared(&entry.path()).is_ok_and(|lock| lock.is_none());
+                if !held {
+                    found.push((entry.path(), Bytes(metadata.len())));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Deletes doomed blobs alone, for who waits for one of them.
+    pub(crate) fn sweep_blobs(&self) -> Result<()> {
+        let _alone = self.lock_sweep()?;
+        let doomed = self.facts().begin_sweep()?;
+        self.delete_blobs(&doomed.blobs)
+    }
+
+    fn delete_blobs(&self, blobs: &[Digest]) -> Result<()> {
+        for blob in blobs {
+            remove_if_there(&self.layout().blob(blob));
+            self.facts().forget_blob(blob)?;
+        }
+        Ok(())
+    }
+
+    /// One sweep at a time.
+    fn lock_sweep(&self) -> Result<FileLock> {
+        Ok(FileLock::exclusive(&self.layout().journals())?)
+    }
+}
+
+impl Layers {
+    /// Deletes what is doomed, layers and blobs, and gives their bytes back.
+    ///
+    /// What cannot be deleted now, because somebody has it mounted, stays doomed and is told.
+    pub async fn sweep(&self) -> Result<()> {
+        let store = std::sync::Arc::clone(&self.store);
+        let alone = strata_driver::blocking(move || store.lock_sweep()).await?;
+        let doomed = self.store.facts().begin_sweep()?;
+        let mut failed = None;
+        for (chain, _) in &doomed.layers {
+            if let Err(error) = self.delete_layer(chain).await {
+                failed.get_or_insert(error);
+            }
+        }
+        self.driver.reclaim().await?;
+        self.store.delete_blobs(&doomed.blobs)?;
+        drop(alone);
+        failed.map_or(Ok(()), Err)
+    }
+
+    async fn delete_layer(&self, chain: &ChainId) -> Result<()> {
+        match self.driver.remove(&name_of(chain)).await {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let row = self.store.facts().layer(chain)?;
+        self.store.facts().forget_layer(chain)?;
+        if let Some(row) = row
+            && !self.store.facts().has_diff(row.diff)?
+        {
+            remove_if_there(&self.store.layout().journal(row.diff));
+        }
+        Ok(())
+    }
+
+    /// Mends what instances that died left: their leases end, their half-made layers go, what
+    /// they had finished is taken in, and what is doomed is deleted. Idempotent.
+    pub async fn recover(&self) -> Result<Recovered> {
+        let mut recovered = Recovered::default();
+        let store = &self.store;
+        for holder in store.facts().holders()? {
+            if store.is_gone(&holder)? {
+                store.facts().release(&holder)?;
+            }
+        }
+        let mut diffs = BTreeSet::new();
+        for info in self.driver.list().await? {
+            if info.kind == SnapshotKind::Committed {
+                if let Some(row) = row_of(&info) {
+                    diffs.insert(store.layout().journal(row.diff));
+                    if store.facts().layer(&row.chain)?.is_none()
+                        && self.adopt(&row.chain).await?.is_some()
+                    {
+                        recovered.layers += 1;
+                    }
+                }
+                continue;
+            }
+            let Some(owner) = owner_of(info.name.as_str()) else {
+                continue;
+            };
+            if store.is_gone(owner)? {
+                match self.driver.remove(&info.name).await {
+                    Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                    Ok(()) | Err(_) => recovered.drafts += 1,
+                }
+            }
+        }
+        self.driver.reclaim().await?;
+        recovered.blobs = store.take_in_blobs()?;
+        recovered.files = store.remove_strays(&diffs)?;
+        holder::sweep(store.layout().root())?;
+        self.sweep().await?;
+        Ok(recovered)
+    }
+}
+
+impl Store {
+    /// Notes blobs that are in their places and have no row: their fetch died between the two.
+    fn take_in_blobs(&self) -> Result<u64> {
+        let io = |error| Error::io("recover blobs", error);
+        let known: BTreeSet<Digest> = self
+            .facts()
+            .blobs()?
+            .into_iter()
+            .map(|(digest, _)| digest)
+            .collect();
+        let mut count = 0;
+        for entry in fs_err::read_dir(self.layout().blobs()).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            let name = entry.file_name();
+            let Ok(digest) = format!("sha256:{}", name.to_string_lossy()).parse::<Digest>() else {
+                continue;
+            };
+            if !known.contains(&digest) {
+                let size = entry.metadata().map_err(io)?.len();
+                self.facts().add_blob(&digest, Bytes(size))?;
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
+    /// Deletes journals of no layer and files that dead instances were making.
+    fn remove_strays(&self, of_layers: &BTreeSet<std::path::PathBuf>) -> Result<u64> {
+        let io = |error| Error::io("recover files", error);
+        let _alone = self.lock_sweep()?;
+        let mut count = 0;
+        for entry in fs_err::read_dir(self.layout().fetches()).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            let name = entry.file_name();
+            if let Some(owner) = name.to_str().and_then(owner_of)
+                && self.is_gone(owner)?
+            {
+                remove_if_there(&entry.path());
+                count += 1;
+            }
+        }
+        let live = self.facts().layers()?;
+        let live: BTreeSet<_> = live
+            .iter()
+            .map(|layer| self.layout().journal(layer.diff))
+            .collect();
+        // A journal is in its place before its layer is committed: with somebody at work it may
+        // be new.
+        let is_quiet = self.facts().holders()?.is_empty();
+        for entry in fs_err::read_dir(self.layout().journals()).map_err(io)? {
+            let path = entry.map_err(io)?.path();
+            if is_quiet && !live.contains(&path) && !of_layers.contains(&path) {
+                remove_if_there(&path);
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+}

@@ -176,8 +176,9 @@ impl Store {
             .map_err(|error| Error::io("open blob", error).with("blob", digest))
     }
 
-    /// Notes an image, all of whose layers and blobs are there: the commit point of a pull.
-    pub fn add_image(&self, image: &NewImage) -> Result<()> {
+    /// Notes an image, all of whose layers and blobs are there, with its names: the commit point
+    /// of a pull. What each name meant before.
+    pub fn add_image(&self, image: &NewImage) -> Result<Vec<Option<Digest>>> {
         self.facts.add_image(image)
     }
 

@@ -38,6 +38,7 @@ pub struct Fetch {
     position: u64,
     hash: Sha256,
     growth: Arc<Growth>,
+    was_taken_up: bool,
     /// Released last.
     _lock: FileLock,
 }
@@ -76,6 +77,7 @@ impl Fetch {
                 position: 0,
                 hash: Sha256::new(),
                 growth: Arc::default(),
+                was_taken_up: false,
                 _lock: lock,
             };
             fetch.take_up().map_err(io)?;
@@ -101,7 +103,19 @@ impl Fetch {
             self.position += read as u64;
         }
         self.growth.reach(self.position);
+        self.was_taken_up = self.position > 0;
         Ok(())
+    }
+
+    /// Whether an earlier fetch had left something.
+    pub fn was_taken_up(&self) -> bool {
+        self.was_taken_up
+    }
+
+    /// Whether what has come is the blob.
+    pub fn is_right(&self) -> bool {
+        let found: [u8; 32] = self.hash.clone().finalize().into();
+        self.position == self.size.0 && Digest::from_sha256(found) == self.digest
     }
 
     /// The blob that is expected.

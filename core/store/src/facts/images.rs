@@ -1,6 +1,6 @@
 //! Rows of images.
 
-use super::{Facts, HELD, layers};
+use super::{Facts, HELD, Target, layers, references};
 use crate::ids::{ChainId, Digest};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use std::collections::BTreeMap;
@@ -58,6 +58,8 @@ pub struct NewImage {
     pub layers: Vec<ChainId>,
     /// Its blobs that are in the store.
     pub blobs: Vec<(Digest, BlobRole)>,
+    /// Names that mean it from now on.
+    pub names: Vec<(String, Target)>,
 }
 
 const COLUMNS: &str = "id, parent, created, size, labels";
@@ -82,11 +84,12 @@ impl ImageRow {
 }
 
 impl Facts {
-    /// Notes an image and what it takes, for good: the commit point of a pull.
+    /// Notes an image, what it takes and its names, for good: the commit point of a pull. What
+    /// each name meant before.
     ///
     /// Layers and blobs must be there: one that was removed meanwhile is
     /// [`Busy`](ErrorKind::Busy). An image that is there already gains the blobs.
-    pub(crate) fn add_image(&self, image: &NewImage) -> Result<()> {
+    pub(crate) fn add_image(&self, image: &NewImage) -> Result<Vec<Option<Digest>>> {
         self.database.write("add image", Sync::Now, |connection| {
             let size = insert_layers(connection, image)?;
             let labels = serde_json::to_string(&image.labels).unwrap_or_default();
@@ -101,7 +104,13 @@ impl Facts {
                     size as i64,
                     labels
                 ])?;
-            insert_blobs(connection, image)
+            insert_blobs(connection, image)?;
+            let names = image.names.iter();
+            names
+                .map(|(repository, target)| {
+                    Ok(references::set(connection, repository, target, &image.id)?)
+                })
+                .collect()
         })
     }
 

@@ -2,7 +2,7 @@
 
 use super::Facts;
 use crate::ids::Digest;
-use rusqlite::{OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use strata_driver::Result;
 use strata_driver::database::Sync;
 
@@ -78,21 +78,8 @@ impl Facts {
         target: &Target,
         image: &Digest,
     ) -> Result<Option<Digest>> {
-        let (tag, digest) = target.columns();
         self.database.write("name image", Sync::Now, |connection| {
-            let before = connection
-                .prepare_cached(
-                    "SELECT image FROM reference \
-                     WHERE repository = ?1 AND tag = ?2 AND digest = ?3",
-                )?
-                .query_row(params![repository, tag, digest], |row| row.get(0))
-                .optional()?;
-            connection
-                .prepare_cached(&format!(
-                    "INSERT OR REPLACE INTO reference ({COLUMNS}) VALUES (?1, ?2, ?3, ?4)"
-                ))?
-                .execute(params![repository, tag, digest, image])?;
-            Ok(before)
+            Ok(set(connection, repository, target, image)?)
         })
     }
 
@@ -146,4 +133,26 @@ impl Facts {
             Ok(gone > 0)
         })
     }
+}
+
+/// Lets a name mean an image; what it meant before.
+pub(super) fn set(
+    connection: &Connection,
+    repository: &str,
+    target: &Target,
+    image: &Digest,
+) -> rusqlite::Result<Option<Digest>> {
+    let (tag, digest) = target.columns();
+    let before = connection
+        .prepare_cached(
+            "SELECT image FROM reference WHERE repository = ?1 AND tag = ?2 AND digest = ?3",
+        )?
+        .query_row(params![repository, tag, digest], |row| row.get(0))
+        .optional()?;
+    connection
+        .prepare_cached(&format!(
+            "INSERT OR REPLACE INTO reference ({COLUMNS}) VALUES (?1, ?2, ?3, ?4)"
+        ))?
+        .execute(params![repository, tag, digest, image])?;
+    Ok(before)
 }

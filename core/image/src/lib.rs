@@ -1,0 +1,17 @@
+//! Names of images, the documents they are made of, and the registries they come from.
+//!
+//! - [`reference`](mod@reference): what people write for an image, by Docker's grammar.
+//! - [`document`]: manifests, indexes and configurations, read strictly and never written back.
+//! - [`registry`]: the [`Registry`](registry::Registry) trait and its client over HTTP.
+//!
+//! Nothing here knows what a layer looks like on disk; that is the store's.
+#![forbid(unsafe_code)]
+
+pub mod document;
+pub mod reference;
+pub mod registry;
+
+mod error;
+
+pub use error::{ImageError, Result};
+pub use reference::{Reference, ReferenceError, Repository};

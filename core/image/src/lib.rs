@@ -8,10 +8,14 @@
 #![forbid(unsafe_code)]
 
 pub mod document;
+pub mod install;
+pub mod progress;
+pub mod pull;
 pub mod reference;
 pub mod registry;
 
 mod error;
+mod packing;
 
 pub use error::{ImageError, Result};
 pub use reference::{Reference, ReferenceError, Repository};

@@ -103,32 +103,37 @@ impl Fetching {
                 BlobSource::Elsewhere => tokio::time::sleep(PAUSE).await,
             }
         };
-        started.send_replace(Some(fetch.reader()));
+        let reader = fetch.reader();
+        // What an earlier try left may have been spoilt by a power loss: nobody reads it before
+        // it is known to be right.
+        let is_new = !fetch.was_taken_up();
+        if is_new {
+            started.send_replace(Some(reader.clone()));
+        }
         let mut sink = FetchSink {
             fetch,
             id: self.id.clone(),
             progress: Arc::clone(&self.installer.progress),
         };
-        let mut is_second = false;
-        loop {
-            self.installer
-                .source
-                .bring(&blob, &mut sink, &|wait| {
-                    self.tell(Stage::Retrying(wait));
-                })
-                .await?;
-            self.tell(Stage::Verifying);
-            // What an earlier try left may have been spoilt by a power loss.
-            if sink.fetch.was_taken_up() && !is_second && !sink.fetch.is_right() {
-                is_second = true;
-                sink.fetch.restart()?;
-                continue;
-            }
-            break;
+        self.bring(&blob, &mut sink).await?;
+        if !is_new && !sink.fetch.is_right() {
+            sink.fetch.restart()?;
+            self.bring(&blob, &mut sink).await?;
         }
+        self.tell(Stage::Verifying);
         strata_driver::blocking(move || store.finish(sink.fetch)).await?;
+        if !is_new {
+            started.send_replace(Some(reader));
+        }
         self.tell(Stage::Downloaded);
         Ok(())
+    }
+
+    async fn bring(&self, blob: &Descriptor, sink: &mut FetchSink) -> Result<()> {
+        let source = &self.installer.source;
+        source
+            .bring(blob, sink, &|wait| self.tell(Stage::Retrying(wait)))
+            .await
     }
 
     fn tell(&self, stage: Stage) {

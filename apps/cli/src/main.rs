@@ -4,6 +4,11 @@
 mod bench;
 mod compare;
 mod config;
+#[expect(
+    dead_code,
+    reason = "the commands that use all of it are not there yet"
+)]
+mod docker;
 mod flags;
 mod opening;
 mod probe;

@@ -98,14 +98,14 @@ impl Store {
     /// A blob, or the right to bring it. From now on it is leased to this instance. Blocking: what
     /// came of it before is hashed.
     pub fn blob(&self, digest: &Digest, size: Bytes) -> Result<BlobSource> {
-        if self.lease_blob(digest)? {
+        if self.keep_blob(digest)? {
             return Ok(BlobSource::Ready(self.open_blob(digest)?));
         }
         match Fetch::start(&self.layout, *digest, size)? {
             Started::Elsewhere => Ok(BlobSource::Elsewhere),
             Started::Here(fetch) => {
                 // Whoever wrote it may have finished between the two questions.
-                if self.lease_blob(digest)? {
+                if self.keep_blob(digest)? {
                     return Ok(BlobSource::Ready(self.open_blob(digest)?));
                 }
                 Ok(BlobSource::Fetch(fetch))
@@ -113,8 +113,9 @@ impl Store {
         }
     }
 
-    /// Leases a blob; whether it is in its place.
-    fn lease_blob(&self, digest: &Digest) -> Result<bool> {
+    /// Keeps a blob that is in its place from being removed while this instance lives; whether it
+    /// is there.
+    pub fn keep_blob(&self, digest: &Digest) -> Result<bool> {
         use crate::facts::Taken;
         loop {
             match self

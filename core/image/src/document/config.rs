@@ -187,6 +187,12 @@ impl ImageConfig {
             .collect()
     }
 
+    /// When it was made, in seconds since 1970; none where it does not say so, or not by RFC 3339.
+    pub fn created_seconds(&self) -> Option<i64> {
+        let created: jiff::Timestamp = self.created.as_deref()?.parse().ok()?;
+        Some(created.as_second())
+    }
+
     /// How to run it.
     pub fn run(&self) -> Result<RunConfig> {
         if self.config.is_null() {

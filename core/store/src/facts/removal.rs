@@ -17,7 +17,7 @@ pub struct Freed {
 
 /// What is to be deleted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Doomed {
+pub(crate) struct Doomed {
     /// Layers; one that stands on another comes before it.
     pub layers: Vec<(ChainId, Option<ChainId>)>,
     /// Blobs.

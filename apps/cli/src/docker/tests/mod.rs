@@ -1,0 +1,1 @@
+//! What Docker's words and columns are held to.

@@ -15,7 +15,7 @@ const LARGEST_WINDOW: u32 = 27;
 /// Blobs of several gzip members or zstd frames are one tar (RFC 1952, 2.2; RFC 8878, 3.1). A wrong
 /// checksum, a cut-off member and bytes after the last one are errors, and so are bytes that are
 /// not what the media type says.
-pub fn unpacked(
+pub(crate) fn unpacked(
     blob: impl Read + Send + 'static,
     compression: Compression,
 ) -> io::Result<Box<dyn Read + Send>> {

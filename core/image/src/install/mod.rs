@@ -46,6 +46,15 @@ pub enum From {
     Tar(Tar),
 }
 
+impl std::fmt::Debug for From {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Blob(layer) => f.debug_tuple("Blob").field(layer).finish(),
+            Self::Tar(_) => f.write_str("Tar"),
+        }
+    }
+}
+
 impl std::fmt::Debug for Planned {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Planned")
@@ -184,9 +193,9 @@ impl Installer {
         let outcome = loop {
             tokio::select! {
                 outcome = &mut work => break outcome,
-                Some(fetched) = fetches.join_next(), if !fetches.is_empty() => {
-                    let fetched = fetched.unwrap_or_else(|_| Err(interrupted().into()));
-                    if let Err(error) = fetched && failure.is_none() {
+                Some(one) = fetches.join_next(), if !fetches.is_empty() => {
+                    let one = one.unwrap_or_else(|_| Err(interrupted().into()));
+                    if let Err(error) = one && failure.is_none() {
                         failure = Some(error);
                         stop.cancel();
                         fetches.abort_all();
@@ -390,10 +399,8 @@ impl Read for Watched {
             return Err(io::Error::other("interrupted"));
         }
         let read = self.blob.read(buffer)?;
-        self.progress.layer(
-            &self.id,
-            Stage::Extracting(self.blob.position(), self.size),
-        );
+        self.progress
+            .layer(&self.id, Stage::Extracting(self.blob.position(), self.size));
         Ok(read)
     }
 }

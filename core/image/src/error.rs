@@ -170,6 +170,27 @@ pub enum ImageError {
         /// What is wrong with it.
         why: String,
     },
+    /// The store has no such image.
+    #[error("No such image: {name}")]
+    NoSuchImage {
+        /// What was asked for.
+        name: String,
+    },
+    /// Several images have ids that begin so.
+    #[error("multiple IDs found with provided prefix: {prefix}")]
+    Ambiguous {
+        /// What was asked for.
+        prefix: String,
+    },
+    /// A tag would have been given by digest.
+    #[error("refusing to create a tag with a digest reference")]
+    TagWithDigest,
+    /// The image is needed.
+    #[error("conflict: {what}")]
+    Conflict {
+        /// What cannot be done and why.
+        what: String,
+    },
     /// The store or a file failed us.
     #[error(transparent)]
     Local(#[from] strata_driver::Error),

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod document;
+pub mod images;
 pub mod install;
 pub mod progress;
 pub mod pull;

@@ -165,6 +165,6 @@ impl Sink for FetchSink {
     }
 
     fn restart(&mut self) -> Result<()> {
-        Ok(self.fetch.restart().map_err(ImageError::from)?)
+        self.fetch.restart().map_err(ImageError::from)
     }
 }

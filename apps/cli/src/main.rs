@@ -10,6 +10,7 @@ mod config;
 )]
 mod docker;
 mod flags;
+mod image;
 mod opening;
 mod probe;
 mod show;
@@ -44,7 +45,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let registry = strata_drivers::registry();
-    let settings = config::Settings::load(arguments.global.given()?, &registry)?;
+    let settings = config::Settings::load(arguments.global.given(arguments.command.driver_options())?, &registry)?;
     match &arguments.command {
         Command::Probe(flags) => probe::run(flags, &settings, &registry),
         Command::Verify(flags) => verify::run(flags, &settings, &registry),
@@ -52,6 +53,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Command::Compare(flags) => compare::run(flags),
         Command::Snapshot(flags) => snapshot::run(flags, &settings, &registry),
         Command::Config(flags) => show::run(flags, &settings, &registry),
+        Command::Image(command) => image::run(command, &settings, &registry),
     }
 }
 

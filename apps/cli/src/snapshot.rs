@@ -28,7 +28,7 @@ pub(crate) fn run(
         flags.command,
         SnapshotCommand::Prepare { .. } | SnapshotCommand::View { .. }
     );
-    let root = &settings.root.value;
+    let root = &opening::driver_root(settings)?;
     if !makes_root && Catalog::peek(root)?.is_none() {
         bail!(
             "no driver's root is at `{}`; `strata snapshot prepare KEY` makes one",

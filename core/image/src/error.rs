@@ -30,12 +30,20 @@ pub enum ImageError {
         platform: String,
     },
     /// The registry knows no such manifest.
-    #[error("manifest for {reference} not found: manifest unknown: {message}")]
+    #[error("manifest for {reference} not found: {message}")]
     ManifestUnknown {
         /// What was asked for, in familiar form.
         reference: String,
         /// The registry's own words.
         message: String,
+    },
+    /// The registry knows no such repository.
+    #[error(
+        "repository {repository} not found: name unknown: repository name not known to registry"
+    )]
+    RepositoryUnknown {
+        /// In familiar form.
+        repository: String,
     },
     /// The registry knows no such blob.
     #[error("blob {digest} not found in {repository}: blob unknown to registry")]

@@ -3,11 +3,25 @@
 //! Calls of the trait make one attempt; [`retry`](crate::registry::retry) and [`download`] go on
 //! after failures that pass.
 
+mod answer;
+mod authorization;
+mod credentials;
 mod download;
+mod login;
+mod oci;
+mod push;
 mod retry;
+mod search;
+mod settings;
+mod transport;
 
+pub use credentials::{Credential, CredentialFile, Kept};
 pub use download::{Sink, download};
+pub use login::{LOGIN_SUCCEEDED, login, logout};
+pub use oci::OciRegistry;
 pub use retry::{Notify, Retry, RetryPolicy, retry};
+pub use search::{Found, FoundRow, SEARCH_LIMITS, SearchMethod};
+pub use settings::Settings;
 
 use crate::Result;
 use crate::document::{Descriptor, Document};

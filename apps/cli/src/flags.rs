@@ -1,7 +1,7 @@
 //! What the command line takes.
 
 use crate::config::{self, Given};
-use crate::image::flags::ImageCommand;
+use crate::image::flags::{ImageCommand, SystemCommand};
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -15,6 +15,15 @@ pub(crate) struct Arguments {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Arguments {
+    /// How much is logged. `system df -v` asks for rows, not for a log.
+    pub(crate) fn log_level(&self) -> u8 {
+        let is_df = matches!(&self.command, Command::Image(ImageCommand::System(group))
+            if matches!(group.command, SystemCommand::Df { .. }));
+        self.global.verbose - u8::from(is_df && self.global.verbose > 0)
+    }
 }
 
 #[derive(Debug, Args)]
@@ -96,7 +105,12 @@ impl Command {
 #[derive(Debug, Args)]
 pub(crate) struct DriverOptions {
     /// An option of the driver; may be given more than once
-    #[arg(short = 'o', global = true, id = "driver-option", value_name = "KEY=VALUE")]
+    #[arg(
+        short = 'o',
+        global = true,
+        id = "driver-option",
+        value_name = "KEY=VALUE"
+    )]
     pub(crate) options: Vec<String>,
 }
 

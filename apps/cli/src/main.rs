@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         return code;
     }
     let arguments = Arguments::parse();
-    log_to_stderr(arguments.global.verbose);
+    log_to_stderr(arguments.log_level());
     match run(&arguments) {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
@@ -45,7 +45,10 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let registry = strata_drivers::registry();
-    let settings = config::Settings::load(arguments.global.given(arguments.command.driver_options())?, &registry)?;
+    let settings = config::Settings::load(
+        arguments.global.given(arguments.command.driver_options())?,
+        &registry,
+    )?;
     match &arguments.command {
         Command::Probe(flags) => probe::run(flags, &settings, &registry),
         Command::Verify(flags) => verify::run(flags, &settings, &registry),
@@ -53,7 +56,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Command::Compare(flags) => compare::run(flags),
         Command::Snapshot(flags) => snapshot::run(flags, &settings, &registry),
         Command::Config(flags) => show::run(flags, &settings, &registry),
-        Command::Image(command) => image::run(command, &settings, &registry),
+        Command::Image(command) => {
+            image::run(command, &settings, &registry, arguments.global.verbose)
+        }
     }
 }
 

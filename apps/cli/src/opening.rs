@@ -5,8 +5,8 @@ use anyhow::Context as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strata_driver::catalog::Catalog;
-use strata_store::{Layout, Store};
 use strata_driver::{Availability, Error, ErrorKind, Host, OpenOptions, Registry, StorageDriver};
+use strata_store::{Layout, Store};
 
 /// The driver that holds for this run: named, or what the root already holds, or the first
 /// that probes well.
@@ -81,8 +81,7 @@ pub(crate) fn open_at(
 ) -> anyhow::Result<Arc<dyn StorageDriver>> {
     let host = Host::probe();
     let name = choose(root, settings, registry, &host)?.value;
-    let mut options =
-        OpenOptions::new(absolute(root)?).with_durability(settings.durability.value);
+    let mut options = OpenOptions::new(absolute(root)?).with_durability(settings.durability.value);
     for (key, setting) in settings.options.get(&name).into_iter().flatten() {
         options = options.with_setting(key, &setting.value);
     }

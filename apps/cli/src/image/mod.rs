@@ -8,6 +8,7 @@ mod progress;
 mod registry;
 mod remove;
 mod rows;
+mod secret;
 mod space;
 
 use crate::config::Settings;
@@ -20,8 +21,9 @@ pub(crate) fn run(
     command: &ImageCommand,
     settings: &Settings,
     registry: &Registry,
+    verbose: u8,
 ) -> anyhow::Result<ExitCode> {
-    let context = Context::new(settings, registry)?;
+    let context = Context::new(settings, registry, verbose)?;
     let outcome = dispatch(command, &context);
     if context.cancel.is_cancelled() {
         return outcome.and(Ok(ExitCode::from(130))).or_else(|error| {
@@ -46,7 +48,7 @@ fn dispatch(command: &ImageCommand, context: &Context<'_>) -> anyhow::Result<Exi
         ImageCommand::Load(flags) => archive::load(flags, context),
         ImageCommand::Import(flags) => archive::import(flags, context),
         ImageCommand::Login(flags) => registry::login(flags, context),
-        ImageCommand::Logout { server } => registry::logout(server.as_deref()),
+        ImageCommand::Logout { server } => registry::logout(server.as_deref(), context),
         ImageCommand::System(group) => match &group.command {
             SystemCommand::Df { format } => space::df(format.as_deref(), context),
             SystemCommand::Prune(flags) => remove::prune_system(flags, context),

@@ -5,7 +5,7 @@ use crate::opening;
 use anyhow::Context as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use strata_driver::{Registry, StorageDriver};
+use strata_driver::Registry;
 use strata_image::install::Cancel;
 use strata_store::{Layers, Store};
 use tokio::runtime::Runtime;
@@ -15,16 +15,23 @@ use tokio::signal::unix::{SignalKind, signal};
 pub(super) struct Context<'a> {
     pub(super) settings: &'a Settings,
     registry: &'a Registry,
+    /// How often `-v` was given.
+    pub(super) verbose: u8,
     pub(super) runtime: Runtime,
     /// Set by SIGINT, SIGTERM and SIGHUP.
     pub(super) cancel: Cancel,
 }
 
 impl<'a> Context<'a> {
-    pub(super) fn new(settings: &'a Settings, registry: &'a Registry) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        settings: &'a Settings,
+        registry: &'a Registry,
+        verbose: u8,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
             settings,
             registry,
+            verbose,
             runtime: opening::runtime()?,
             cancel: Cancel::default(),
         })
@@ -73,7 +80,11 @@ impl<'a> Context<'a> {
     }
 
     /// Closes the driver; an error of the work itself comes first.
-    pub(super) fn close<T>(&self, layers: &Layers, outcome: anyhow::Result<T>) -> anyhow::Result<T> {
+    pub(super) fn close<T>(
+        &self,
+        layers: &Layers,
+        outcome: anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
         let closed = self.runtime.block_on(layers.driver().close());
         let value = outcome?;
         closed?;
@@ -112,11 +123,5 @@ impl<'a> Context<'a> {
             .spawn()
             .map(drop)
             .context("cannot start the process that deletes what was removed")
-    }
-
-    /// The driver of a store that is open.
-    #[expect(dead_code, reason = "for commands to come")]
-    pub(super) fn driver(layers: &Layers) -> &Arc<dyn StorageDriver> {
-        layers.driver()
     }
 }

@@ -103,17 +103,18 @@ fn remove_unused(
     store: &strata_store::Store,
 ) -> anyhow::Result<Removal> {
     let clock = Clock::of_host();
-    let filter = ImageFilter::new(filters, &clock, |name: &str| -> anyhow::Result<Timestamp> {
+    let mut filter = ImageFilter::new(filters, &clock, |name: &str| -> anyhow::Result<_> {
         let image = Images::of(store).find(name)?;
         Ok(Timestamp::from_second(image.created.unwrap_or(0))?)
     })?;
     let takes_all = all || filter.dangling == Some(false);
+    // What that means is asked of the store, which knows names that are shown to nobody.
+    filter.dangling = None;
     Ok(Images::of(store).prune(|image, names| {
         let summary = rows::summary(image, names);
         let moment = Timestamp::from_second(image.created.unwrap_or(0)).unwrap_or_default();
         (takes_all || names.is_empty())
             && filter
-                .without_dangling()
                 .apply(&summary, moment)
                 .is_ok_and(|found| found.is_some())
     })?)

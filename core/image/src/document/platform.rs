@@ -45,6 +45,11 @@ impl Platform {
         self.runs().iter().position(|candidate| *candidate == other)
     }
 
+    /// Whether a host of this platform runs images for `other`.
+    pub fn runs_images_of(&self, other: &Self) -> bool {
+        self.rank_of(other).is_some()
+    }
+
     /// Pairs of architecture and variant that run here, best first.
     fn runs(&self) -> Vec<(String, String)> {
         let (architecture, variant) = normalised(&self.architecture, &self.variant);

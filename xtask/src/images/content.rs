@@ -76,6 +76,10 @@ impl Trees<'_> {
             let part = tree.join(part);
             cmd!(sh, "rm -rf -- {part}").quiet().run()?;
         }
+        // Containers get devices of their own, and without privilege nobody can make these.
+        for device in sorted(&tree.join("dev"))? {
+            cmd!(sh, "rm -rf -- {device}").quiet().run()?;
+        }
         // Each machine has a mirror of its own.
         fs_err::write(
             tree.join("etc/apt/sources.list"),

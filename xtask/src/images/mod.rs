@@ -103,6 +103,26 @@ pub(crate) fn ensure(sh: &Shell) -> anyhow::Result<PathBuf> {
     Ok(place)
 }
 
+/// The layout and the tree of tools for the tests that are about to run.
+///
+/// What cannot be had is named on stderr and is no error: the tests skip what needs it.
+pub(crate) fn prepare(sh: &Shell) -> anyhow::Result<()> {
+    if cached().is_some() && tree::cached().is_some() {
+        return Ok(());
+    }
+    if !setup::is_root() {
+        eprintln!("not root: the test images are not made, and what needs them is skipped");
+        return Ok(());
+    }
+    if rootfs::cached().is_none() {
+        setup::ensure(sh, &[Purpose::RootFileSystem])?;
+    }
+    if let Err(error) = tree::ensure(sh).and_then(|_| ensure(sh)) {
+        eprintln!("no test images or container tools, what needs them is skipped: {error:#}");
+    }
+    Ok(())
+}
+
 fn name() -> anyhow::Result<String> {
     let (suite, architecture) = (mirror::SUITE, rootfs::architecture()?);
     Ok(format!("{RECIPE}-{suite}-{architecture}"))

@@ -34,12 +34,12 @@ pub fn get(host: &str, path: &str, headers: &[(&str, &str)]) -> Result<Response>
     let mut stream = TcpStream::connect(host).with_context(context)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let mut request = format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n");
+    let mut request = format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n").into_bytes();
     for (name, value) in headers {
-        request.push_str(&format!("{name}: {value}\r\n"));
+        write!(request, "{name}: {value}\r\n")?;
     }
-    request.push_str("\r\n");
-    stream.write_all(request.as_bytes()).with_context(context)?;
+    request.extend_from_slice(b"\r\n");
+    stream.write_all(&request).with_context(context)?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).with_context(context)?;
     parse(&answer).with_context(|| format!("{} was answered in another language", context()))

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// It takes some tens of milliseconds on an idle host.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What [`RegistryServer::manifest`] takes.
 const DOCUMENTS: &str = "application/vnd.oci.image.index.v1+json, \
@@ -215,8 +215,7 @@ impl Keeper {
     }
 
     fn stop(self) -> Result<()> {
-        // Nobody listens if the process has ended, which `join` tells.
-        drop(self.order.send(()));
+        let _ = self.order.send(()); // nobody listens if it has ended, which `join` tells
         match self.thread.join() {
             Ok(result) => result,
             Err(_) => bail!("the thread of a server panicked"),

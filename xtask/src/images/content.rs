@@ -160,7 +160,7 @@ fn mark_new_directories(tree: &Path, below: &[PathBuf]) -> anyhow::Result<()> {
 /// An empty file that nobody may read, as Docker writes its whiteouts.
 fn mark(path: &Path) -> anyhow::Result<()> {
     fs_err::write(path, "")?;
-    fs_err::set_permissions(path, std::fs::Permissions::from_mode(0))?;
+    fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o000))?;
     Ok(())
 }
 

@@ -3,12 +3,15 @@
 use crate::bench::{Against, Bench};
 use crate::clean::Clean;
 use crate::exit::Stop;
+use crate::images::Images;
+use crate::peers::Peers;
 use crate::rootfs::Rootfs;
 use crate::smoke::Smoke;
 use crate::soak::Soak;
 use crate::test::{AfterFailure, Place, Test};
 use crate::tidy::Tidy;
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 pub(crate) const USAGE: &str = "\
 cargo xtask COMMAND
@@ -28,6 +31,8 @@ cargo xtask COMMAND
   tidy          the house rules that the compiler does not check
   clean         remove mounts, loop devices and directories that a killed run left behind
   rootfs        make the cached root file system that `bench` uses, and print where it is
+  images        make the cached test images (an OCI image layout), and print where they are
+  peers         make the cached tree of other people's container tools, and print where it is
 
   --fresh       in a new Debian chroot that holds only gcc, git and Rust, from a clean clone of HEAD
   --cold        there without the cached root file system of this host
@@ -49,6 +54,8 @@ pub(crate) enum Command {
     Smoke(Smoke),
     Soak(Soak),
     Rootfs(Rootfs),
+    Images(Images),
+    Peers(Peers),
 }
 
 /// Reads the arguments that follow the program's name.
@@ -91,11 +98,13 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> anyhow::Result<Command> {
         Some("docs") => Command::Docs,
         Some("clean") => Command::Clean(Clean::everywhere()),
         Some("rootfs") => Command::Rootfs(Rootfs {
-            build: arguments
-                .opt_value_from_os_str("--build", |value| {
-                    Ok::<_, std::convert::Infallible>(value.into())
-                })
-                .map_err(|error| Stop::Usage(error.to_string()))?,
+            build: directory(&mut arguments)?,
+        }),
+        Some("images") => Command::Images(Images {
+            build: directory(&mut arguments)?,
+        }),
+        Some("peers") => Command::Peers(Peers {
+            build: directory(&mut arguments)?,
         }),
         None => Command::Help,
         Some(other) => {
@@ -119,6 +128,15 @@ fn optional(
 ) -> Result<Option<String>, Stop> {
     arguments
         .opt_value_from_str(flag)
+        .map_err(|error| Stop::Usage(error.to_string()))
+}
+
+/// Where a process that we start ourselves is to build something.
+fn directory(arguments: &mut pico_args::Arguments) -> Result<Option<PathBuf>, Stop> {
+    arguments
+        .opt_value_from_os_str("--build", |value| {
+            Ok::<_, std::convert::Infallible>(value.into())
+        })
         .map_err(|error| Stop::Usage(error.to_string()))
 }
 

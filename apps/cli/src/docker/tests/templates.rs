@@ -113,6 +113,7 @@ fn errors_are_worded_as_docker_words_them() {
         ("{{$x}}", ":1: undefined variable \"$x\""),
         ("{{\"a}}", ":1: unterminated quoted string"),
         ("{{.Id | }}", ":1: missing value for command"),
+        ("{{.Id)}}", ":1: unexpected right paren"),
         (
             "{{.Bogus}}",
             ":1:2: executing \"\" at <.Bogus>: map has no entry for key \"Bogus\"",
@@ -123,7 +124,7 @@ fn errors_are_worded_as_docker_words_them() {
         ),
         (
             "{{.Id.Bogus}}",
-            ":1:5: executing \"\" at <.Id.Bogus>: can't evaluate field Bogus in type string",
+            ":1:5: executing \"\" at <.Id.Bogus>: can't evaluate field Bogus in type interface {}",
         ),
         (
             "{{pad .Id}}",

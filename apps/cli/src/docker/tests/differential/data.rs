@@ -14,6 +14,8 @@ pub(super) struct DataSet {
     pub(super) search: Value,
     pub(super) history: Value,
     pub(super) usage: Value,
+    /// What is known of one image.
+    pub(super) document: Value,
 }
 
 impl fmt::Display for DataSet {
@@ -38,6 +40,7 @@ impl DataSet {
                 "Volumes": random.list(Random::volume),
                 "BuildCache": cache,
             }),
+            document: Value::Null,
         }
     }
 
@@ -188,13 +191,11 @@ impl Random<'_> {
             i64::MAX,
             i64::MIN,
         ];
-        match self.below(4) {
-            0 => *self.generator.pick(&odd),
-            _ => {
-                let bits = self.below(63) as u32;
-                (self.generator.draw() >> (63 - bits)) as i64
-            }
+        if self.one_in(4) {
+            return *self.generator.pick(&odd);
         }
+        let bits = self.below(63) as u32;
+        (self.generator.draw() >> (63 - bits)) as i64
     }
 
     /// Seconds ago that are told in the same words for some minutes to come.
@@ -240,9 +241,12 @@ impl Random<'_> {
             tags = vec!["<none>:<none>".to_owned()];
             digests = vec!["<none>@<none>".to_owned()];
         }
-        let list = |names: Vec<String>, is_null: bool| match names.is_empty() && is_null {
-            true => Value::Null,
-            false => json!(names),
+        let list = |names: Vec<String>, is_null: bool| {
+            if names.is_empty() && is_null {
+                Value::Null
+            } else {
+                json!(names)
+            }
         };
         let is_null = self.one_in(2);
         let size = self.size();

@@ -74,6 +74,7 @@ fn answer(mut stream: &UnixStream, data: &DataSet) -> std::io::Result<()> {
             r#"{"IndexServerAddress":"https://index.docker.io/v1/"}"#.to_owned()
         }
         path if path.ends_with("/images/json") => data.images.to_string(),
+        path if path.ends_with("/x/json") => data.document.to_string(),
         path if path.ends_with("/images/search") => data.search.to_string(),
         path if path.ends_with("/history") => data.history.to_string(),
         path if path.ends_with("/system/df") => data.usage.to_string(),

@@ -5,6 +5,7 @@
 
 mod data;
 mod engine;
+mod templates;
 
 use crate::docker::history::{self, HistoryOptions};
 use crate::docker::images::{self, ImageOptions};
@@ -14,8 +15,9 @@ use data::DataSet;
 use engine::StandIn;
 use jiff::{Timestamp, tz::TimeZone};
 use std::ffi::OsString;
+use std::ops::RangeInclusive;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use strata_harness::seed::{self, Seed};
 
 const SEED: Seed = Seed(20);
@@ -71,7 +73,7 @@ const COMMANDS_A_SET: usize = 2;
 
 #[test]
 fn docker_prints_the_same() {
-    let docker = match docker() {
+    let docker = match docker(20..=20) {
         Ok(docker) => docker,
         Err(reason) => {
             eprintln!("skipped: {reason}");
@@ -108,28 +110,39 @@ fn docker_prints_the_same() {
     }
 }
 
-/// The command to compare with, or why there is none.
-fn docker() -> Result<OsString, String> {
+/// The command to compare with, if it is one of these major versions, or why there is none.
+fn docker(wanted: RangeInclusive<u32>) -> Result<OsString, String> {
     let docker = std::env::var_os("STRATA_DOCKER").unwrap_or_else(|| "docker".into());
+    let (first, last) = (wanted.start(), wanted.end());
+    let needs = format!("needs Docker of major version {first} to {last} (STRATA_DOCKER)");
     let output = Command::new(&docker)
         .arg("--version")
         .stdin(Stdio::null())
         .output()
-        .map_err(|error| format!("needs Docker 20.10 (STRATA_DOCKER): {error}"))?;
-    let version = String::from_utf8_lossy(&output.stdout);
-    if version.starts_with("Docker version 20.10.") {
+        .map_err(|error| format!("{needs}: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let major = text.strip_prefix("Docker version ");
+    let major = major.and_then(|version| version.split('.').next()?.parse().ok());
+    if major.is_some_and(|major| wanted.contains(&major)) {
         Ok(docker)
     } else {
-        let version = version.trim();
-        Err(format!(
-            "needs Docker 20.10 (STRATA_DOCKER), not `{version}`"
-        ))
+        Err(format!("{needs}, not `{}`", text.trim()))
     }
 }
 
 fn run(docker: &OsString, command: &[&str], zone: &str, place: &Path) -> String {
+    let output = output(docker, command, zone, place);
+    assert!(
+        output.status.success(),
+        "docker {command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn output(docker: &OsString, command: &[&str], zone: &str, place: &Path) -> Output {
     let socket = place.join("socket");
-    let output = Command::new(docker)
+    Command::new(docker)
         .args(command)
         .env_clear()
         .env("DOCKER_HOST", format!("unix://{}", socket.display()))
@@ -138,13 +151,7 @@ fn run(docker: &OsString, command: &[&str], zone: &str, place: &Path) -> String 
         .env("TZ", zone)
         .stdin(Stdio::null())
         .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "docker {command:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).unwrap()
+        .unwrap()
 }
 
 fn ours(command: &[&str], data: &DataSet, clock: &Clock) -> String {

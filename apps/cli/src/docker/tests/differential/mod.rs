@@ -145,6 +145,7 @@ fn output(docker: &OsString, command: &[&str], zone: &str, place: &Path) -> Outp
     Command::new(docker)
         .args(command)
         .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("DOCKER_HOST", format!("unix://{}", socket.display()))
         .env("DOCKER_CONFIG", place)
         .env("HOME", place)

@@ -4,6 +4,7 @@
 mod differential;
 mod filters;
 mod golden;
+mod images;
 mod names;
 mod progress;
 mod prune;

@@ -41,6 +41,10 @@ fn templates_make_text() {
         ("{{ .Id | upper }}-{{lower \"ABC\"}}", "SHA256:1A-abc"),
         ("{{json .RootFS.Layers}}", r#"["x","y"]"#),
         ("{{json .Config.Env}}", r#"["PATH=/bin","A=<b>"]"#),
+        (
+            "{{json .Config}}",
+            r#"{"Cmd":null,"Env":["PATH=/bin","A=<b>"],"Labels":{"b":"2","a":"1"},"Volumes":null,"User":""}"#,
+        ),
         ("{{.Config.Env}}", "[PATH=/bin A=<b>]"),
         ("{{.Config.Labels}}", "map[a:1 b:2]"),
         ("{{.Config.Cmd}} {{.Config.Volumes}}", "[] map[]"),

@@ -47,6 +47,7 @@ const COMMANDS: &[&[&str]] = &[
         "--format",
         "table {{.ID}}\\t{{lower .Tag}}\\t{{.Containers}}",
     ],
+    &["images", "--format", "{{.Tag}} {{.Digest}}"],
     &["images", "--format", "raw"],
     &["search", "x"],
     &["search", "--no-trunc", "x"],

@@ -147,6 +147,9 @@ fn text(arguments: &[Value], argument: usize) -> Result<&str, Misfit> {
     })
 }
 
+/// No text is padded to more than this, whatever a template asks for.
+const WIDEST: usize = 1 << 16;
+
 /// A number of characters or bytes; one below zero is none.
 fn number(arguments: &[Value], argument: usize) -> Result<usize, Misfit> {
     let number = arguments[argument].as_i64().ok_or(Misfit::Type {
@@ -211,7 +214,8 @@ fn truncate(arguments: &[Value]) -> Result<Value, Misfit> {
 
 fn pad(arguments: &[Value]) -> Result<Value, Misfit> {
     let value = text(arguments, 0)?;
-    let (before, after) = (number(arguments, 1)?, number(arguments, 2)?);
+    let before = number(arguments, 1)?.min(WIDEST);
+    let after = number(arguments, 2)?.min(WIDEST);
     if value.is_empty() {
         return Ok("".into());
     }
@@ -310,7 +314,8 @@ fn printf(format: &str, arguments: &[Value]) -> String {
             (Some(_), Some(value)) => print(value),
         };
         arguments.next();
-        let missing = (width.unsigned_abs() as usize).saturating_sub(shown.chars().count());
+        let wanted = (width.unsigned_abs() as usize).min(WIDEST);
+        let missing = wanted.saturating_sub(shown.chars().count());
         let padding = " ".repeat(missing);
         if width < 0 {
             out.push_str(&(shown + &padding));

@@ -7,6 +7,7 @@ use crate::docker::filters::{
 use crate::docker::rows::{ImageSummary, SearchResult};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
+use strata_harness::seed::{self, Seed};
 
 const NOW: i64 = 1_795_494_606;
 
@@ -126,6 +127,47 @@ fn until_takes_durations_dates_and_seconds() {
         "1.2.3",
     ] {
         assert!(filter(&[&format!("until={text}")]).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn no_filter_makes_us_panic() {
+    const PIECES: &[&str] = &[
+        "1",
+        "9",
+        "99999999999999999999",
+        "h",
+        "ms",
+        ".",
+        "-",
+        "+",
+        ":",
+        "T",
+        "Z",
+        "2026-11-24",
+        "04:30",
+        "[",
+        "]",
+        "^",
+        "\\",
+        "*",
+        "?",
+        "a",
+        "é",
+        "/",
+        "@",
+        "sha256:",
+        " ",
+        "=",
+    ];
+    for number in 0..seed::rounds(20_000, 1_000_000) {
+        let mut generator = Seed(6).generator(&format!("filter {number}"));
+        let key = *generator.pick(&["until", "reference", "label", "dangling"]);
+        let pieces = (0..generator.below(8)).map(|_| *generator.pick::<&str>(PIECES));
+        let given = format!("{key}={}", pieces.collect::<String>());
+        if let Ok(filter) = filter(&[&given]) {
+            drop(filter.apply(&image(&["foo:1", &given]), Timestamp::UNIX_EPOCH));
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use crate::docker::inspect;
 use crate::docker::rows::ImageSummary;
 use crate::docker::template::{Subject, Template};
 use serde_json::{Value, json};
+use strata_harness::seed::{self, Seed};
 
 fn document() -> Value {
     json!({
@@ -103,6 +104,77 @@ fn templates_make_text() {
     ] {
         assert_eq!(made(template), text, "{template}");
     }
+}
+
+#[test]
+fn no_template_makes_us_panic() {
+    const PIECES: &[&str] = &[
+        "{{",
+        "}}",
+        "{{-",
+        " -}}",
+        " ",
+        "(",
+        ")",
+        "|",
+        ",",
+        "=",
+        ":=",
+        ".",
+        ".Id",
+        ".Config",
+        "$",
+        "$x",
+        "\"a\"",
+        "\"",
+        "`",
+        "/*",
+        "*/",
+        "if",
+        "else",
+        "end",
+        "range",
+        "with",
+        "1",
+        "-9",
+        "9999999999",
+        "1.5",
+        "json",
+        "len",
+        "index",
+        "split",
+        "join",
+        "pad",
+        "truncate",
+        "printf",
+        "\"%99999999999d%\"",
+        "eq",
+        "lt",
+        "and",
+        "not",
+        "true",
+        "nil",
+        "é",
+        "\n",
+        "text",
+        "{{end}}",
+        "{{.RepoTags}}",
+    ];
+    let mut parsed = 0;
+    for number in 0..seed::rounds(20_000, 1_000_000) {
+        let mut generator = Seed(5).generator(&format!("template {number}"));
+        let mut template = String::from("{{");
+        for _ in 0..generator.below(14) {
+            template.push_str(generator.pick::<&str>(PIECES));
+            template.push_str(generator.pick::<&str>(&["", " "]));
+        }
+        if generator.below(2) == 0 {
+            template.push_str("}}");
+        }
+        parsed += usize::from(Template::parse(&template).is_ok());
+        drop(made(&template));
+    }
+    assert!(parsed > 100, "only {parsed} templates were any");
 }
 
 #[test]

@@ -10,6 +10,8 @@
 pub mod document;
 pub mod reference;
 pub mod registry;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 mod error;
 

@@ -244,7 +244,7 @@ mod tests {
             .with_mirror("docker.io", "http://127.0.0.1:5000/")
             .with_mirror("docker.io", "mirror.example");
         let urls: Vec<String> = settings
-            .sources("docker.io")
+            .mirrors("docker.io")
             .unwrap()
             .iter()
             .map(ToString::to_string)

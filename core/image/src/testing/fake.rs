@@ -131,11 +131,17 @@ impl FakeRegistry {
     }
 
     /// A repository on it.
+    ///
+    /// # Panics
+    /// If the path is not in the grammar.
     pub fn repository(&self, path: &str) -> Repository {
         self.reference(path).repository().clone()
     }
 
     /// `PATH[:TAG][@DIGEST]` on it.
+    ///
+    /// # Panics
+    /// If that is not in the grammar.
     pub fn reference(&self, name: &str) -> Reference {
         let reference = Reference::parse(&format!("{}/{name}", self.host()));
         reference.expect("the test gives a name in the grammar")

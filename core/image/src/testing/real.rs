@@ -12,6 +12,9 @@ const VARIABLE: &str = "STRATA_DOCKER_REGISTRY";
 /// How long it may take to listen.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Tells the directories of one process apart.
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
 /// A running registry, with a directory of its own. Both end when it is dropped.
 #[derive(Debug)]
 pub struct DockerRegistry {
@@ -26,7 +29,6 @@ impl DockerRegistry {
         let program = program().ok_or_else(|| {
             format!("`docker-registry` is not in PATH and {VARIABLE} does not name it")
         })?;
-        static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("strata-test-registry-{}-{number}", std::process::id());
         let directory = std::env::temp_dir().join(name);

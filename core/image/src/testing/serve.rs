@@ -170,13 +170,16 @@ fn write(
         head.push_str("\r\n");
     }
     if let Some(length) = length {
-        head.push_str(&format!("Content-Length: {length}\r\n"));
+        head.push_str("Content-Length: ");
+        head.push_str(&length.to_string());
+        head.push_str("\r\n");
     }
     head.push_str("\r\n");
     connection.write_all(head.as_bytes())?;
     if !is_head {
-        connection.write_all(&answer.body[..sent])?;
+        // Counted first: when the client has the last byte, the test looks.
         state.body_bytes.fetch_add(sent as u64, Ordering::Relaxed);
+        connection.write_all(&answer.body[..sent])?;
     }
     connection.flush()?;
     if stalls {
@@ -407,19 +410,17 @@ fn token(request: &Request, access: &Access) -> Answer {
 }
 
 /// A page of a list, and where the next one is.
-fn page(request: &Request, list: &str, names: Vec<String>, page: usize) -> Answer {
-    let last = request.parameter("last").unwrap_or_default();
-    let mut names: Vec<_> = names
-        .into_iter()
-        .filter(|name| last.is_empty() || name.as_str() > last)
-        .collect();
-    let is_cut = names.len() > page;
-    names.truncate(page);
+fn page(request: &Request, list: &str, all: Vec<String>, most: usize) -> Answer {
+    let after = request.parameter("last").unwrap_or_default();
+    let rest = all.into_iter().filter(|name| name.as_str() > after);
+    let mut names: Vec<_> = rest.collect();
+    let is_cut = names.len() > most;
+    names.truncate(most);
     let answer = Answer::new(200, json!({ list: names }).to_string())
         .with("Content-Type", "application/json");
     match names.last() {
-        Some(last) if is_cut => {
-            let next = format!("<{}?n={page}&last={last}>; rel=\"next\"", request.path);
+        Some(end) if is_cut => {
+            let next = format!("<{}?n={most}&last={end}>; rel=\"next\"", request.path);
             answer.with("Link", next)
         }
         _ => answer,

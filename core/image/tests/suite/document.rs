@@ -1,5 +1,6 @@
 //! Documents by themselves: what is taken, what is refused, and which platform is chosen.
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use strata_image::document::{
     Compression, Document, ImageConfig, Index, Manifest, Platform, media_type,
@@ -317,4 +318,23 @@ fn digest_is_of_the_bytes_as_they_came() {
     let document = Document::new(text, None);
     assert_eq!(document.digest, Digest::of(text.as_bytes()));
     assert!(matches!(document.manifest().unwrap(), Manifest::Index(_)));
+}
+
+proptest! {
+    /// Documents come from anybody: whatever they hold, they are read or refused.
+    #[test]
+    fn damaged_documents_do_not_panic(
+        damage in proptest::collection::vec((any::<usize>(), any::<u8>()), 1..8),
+        is_config in any::<bool>(),
+    ) {
+        let mut bytes = if is_config { config() } else { image() }.to_string().into_bytes();
+        for (place, byte) in damage {
+            let place = place % bytes.len();
+            bytes[place] = byte;
+        }
+        drop(Manifest::parse(&bytes, None));
+        if let Ok(config) = ImageConfig::parse(&bytes) {
+            drop(config.run());
+        }
+    }
 }

@@ -304,8 +304,6 @@ async fn silence_ends_a_request_by_name() {
             .ends_with("no byte for 0.7 s: i/o timeout"),
         "{error}"
     );
-
-    fake.fail("/blobs/", Fault::StallAfter(10), usize::MAX);
 }
 
 #[tokio::test]
@@ -332,11 +330,6 @@ async fn redirect_is_followed_without_our_credentials() {
     storage.add_blob("", &noise(SIZE));
     fake.allow(strata_image::testing::Access::Token("ann", "secret"));
     let to = format!("http://{}/v2/a/b/blobs/{}", storage.host(), blob.digest);
-    fake.fail(
-        &format!("GET /v2/a/b/blobs/{}", blob.digest),
-        Fault::CloseAfter(0),
-        0,
-    );
     let registry = client();
     // The first request is for the challenge; the redirect answers the second.
     let challenge =
@@ -368,10 +361,9 @@ async fn redirect_is_followed_without_our_credentials() {
             .iter()
             .all(|seen| seen.authorization.is_none())
     );
-    assert_eq!(
-        storage.bytes_sent() + fake.bytes_sent() >= SIZE as u64,
-        true
-    );
+    // The storage broke off once; its half was not fetched from it again.
+    assert_eq!(fake.count("/blobs/"), 3);
+    assert_eq!(storage.bytes_sent(), HALF as u64);
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
 //! References to bytes: the client against registries that misbehave, and against a real one.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod access;
 mod document;
@@ -8,6 +9,7 @@ mod mirror;
 mod push;
 mod real;
 mod search;
+mod tls;
 
 use std::sync::Mutex;
 use std::time::Duration;

@@ -169,7 +169,6 @@ async fn failures_of_an_upload_are_told_apart() {
         assert!(matches!(error, ImageError::Stalled { .. }), "{error}");
     }
 
-    fake.fail("PUT ", Fault::CloseAfter(0), 0);
     let wrong = noise(300_001)[1..].to_vec();
     let error = push(&blob, &wrong).await;
     assert!(error.to_string().contains("digest invalid"), "{error}");

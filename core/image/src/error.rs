@@ -160,7 +160,7 @@ pub enum ImageError {
         /// Bytes by the descriptor.
         size: u64,
     },
-    /// The blob ended early, and the registry says that this is all.
+    /// The blob ended early.
     #[error("blob {digest} is shorter than its descriptor says: {found} of {size} bytes came")]
     BlobTooShort {
         /// Whose bytes.
@@ -169,6 +169,8 @@ pub enum ImageError {
         size: u64,
         /// Bytes that came.
         found: u64,
+        /// Whether the registry says that this is all; else it may have been the network.
+        is_announced: bool,
     },
     /// A setting, a credential file or a credential program is unusable.
     #[error("{what}: {why}")]
@@ -223,6 +225,7 @@ impl ImageError {
             Self::TooManyRequests { .. } | Self::Broken { .. } | Self::Stalled { .. } => true,
             Self::Status { status, .. } => matches!(status, 429 | 500 | 502 | 503 | 504),
             Self::Unreachable { is_transient, .. } => *is_transient,
+            Self::BlobTooShort { is_announced, .. } => !is_announced,
             _ => false,
         }
     }

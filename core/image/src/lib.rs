@@ -14,6 +14,8 @@ pub mod progress;
 pub mod pull;
 pub mod reference;
 pub mod registry;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 mod error;
 mod packing;

@@ -93,9 +93,8 @@ fn normalised(architecture: &str, variant: &str) -> (String, String) {
         ("x86_64" | "x86-64" | "amd64", _) => pair("amd64", &variant),
         ("aarch64" | "arm64", "" | "8" | "v8" | "v8.0") => pair("arm64", ""),
         ("aarch64" | "arm64", _) => pair("arm64", &variant),
-        ("armhf", _) => pair("arm", "v7"),
         ("armel", _) => pair("arm", "v6"),
-        ("arm", "" | "7") => pair("arm", "v7"),
+        ("armhf", _) | ("arm", "" | "7") => pair("arm", "v7"),
         ("arm", "5" | "6" | "8") => pair("arm", &format!("v{variant}")),
         _ => (architecture, variant),
     }

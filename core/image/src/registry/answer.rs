@@ -29,6 +29,12 @@ struct Complaint {
     detail: serde_json::Value,
 }
 
+/// The body of a refusal by Docker Hub's token server.
+#[derive(Deserialize)]
+struct Details {
+    details: String,
+}
+
 /// A refusal, read.
 #[derive(Debug)]
 pub(crate) struct Refusal {
@@ -133,11 +139,6 @@ fn words(body: &[u8]) -> (String, String) {
     {
         let texts: Vec<String> = envelope.errors.iter().map(Complaint::text).collect();
         return (first.code.clone(), texts.join("; "));
-    }
-    // Docker Hub's token server answers with `details`.
-    #[derive(Deserialize)]
-    struct Details {
-        details: String,
     }
     if let Ok(Details { details }) = serde_json::from_slice(body) {
         return (String::new(), format!("unauthorized: {}", shown(&details)));

@@ -93,8 +93,9 @@ enum Challenge {
     },
 }
 
+/// What a token server gives; one of both names is used.
 #[derive(Deserialize)]
-struct Token {
+struct Grant {
     #[serde(default)]
     token: String,
     #[serde(default)]
@@ -149,11 +150,11 @@ impl Authorizer {
                     realm,
                     service,
                 };
-                let token = request.send(transport, credential.as_ref()).await?;
-                let life = token.expires_in.unwrap_or(TOKEN_LIFE).max(TOKEN_LIFE);
+                let grant = request.send(transport, credential.as_ref()).await?;
+                let life = grant.expires_in.unwrap_or(TOKEN_LIFE).max(TOKEN_LIFE);
                 // Before it ends, so that none ends on its way.
                 let until = Instant::now() + Duration::from_secs(life * 9 / 10);
-                (Authorization::Bearer(token.text()), Some(until))
+                (Authorization::Bearer(grant.text()), Some(until))
             }
         };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -203,7 +204,7 @@ struct TokenRequest<'a> {
 }
 
 impl TokenRequest<'_> {
-    async fn send(&self, transport: &Transport, credential: Option<&Credential>) -> Result<Token> {
+    async fn send(&self, transport: &Transport, credential: Option<&Credential>) -> Result<Grant> {
         let broken = |what: String| ImageError::Protocol {
             url: self.realm.clone(),
             what,
@@ -253,13 +254,13 @@ impl TokenRequest<'_> {
             return Err(self.refused(refusal));
         }
         let bytes = body(response, LONGEST_TOKEN).await?;
-        let token: Token = serde_json::from_slice(&bytes)
+        let grant: Grant = serde_json::from_slice(&bytes)
             .map_err(|error| broken(format!("gave no token: {error}")))?;
-        let is_sendable = token.text().bytes().all(|byte| byte.is_ascii_graphic());
-        if token.text().is_empty() || !is_sendable {
+        let is_sendable = grant.text().bytes().all(|byte| byte.is_ascii_graphic());
+        if grant.text().is_empty() || !is_sendable {
             return Err(broken("gave an empty or malformed token".to_owned()));
         }
-        Ok(token)
+        Ok(grant)
     }
 
     fn refused(&self, refusal: Refusal) -> ImageError {
@@ -267,10 +268,13 @@ impl TokenRequest<'_> {
             return refusal.into();
         }
         let message = refusal.text_or("unauthorized: incorrect username or password");
-        let message = match message.starts_with("unauthorized: ") || message.starts_with("denied: ")
-        {
-            true => message,
-            false => format!("unauthorized: {message}"),
+        let has_code = ["unauthorized: ", "denied: "]
+            .iter()
+            .any(|code| message.starts_with(code));
+        let message = if has_code {
+            message
+        } else {
+            format!("unauthorized: {message}")
         };
         ImageError::Unauthorized {
             url: self.endpoint.url("/v2/"),
@@ -279,7 +283,7 @@ impl TokenRequest<'_> {
     }
 }
 
-impl Token {
+impl Grant {
     fn text(&self) -> String {
         if self.token.is_empty() {
             return self.access_token.clone();

@@ -60,12 +60,23 @@ pub enum Kept {
 #[derive(Clone, Debug)]
 pub struct CredentialFile {
     path: PathBuf,
+    programs: Option<PathBuf>,
 }
 
 impl CredentialFile {
     /// The file at `path`, which need not exist.
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self {
+            path: path.into(),
+            programs: None,
+        }
+    }
+
+    /// Looks for credential programs in this directory instead of `PATH`.
+    #[must_use]
+    pub fn with_programs_in(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.programs = Some(directory.into());
+        self
     }
 
     /// The file that Docker uses: `$DOCKER_CONFIG/config.json`, else `~/.docker/config.json`.
@@ -209,9 +220,12 @@ impl CredentialFile {
         if !name.bytes().all(is_plain) {
             return Err(self.refused(format!("`{name}` is no name of a credential program")));
         }
-        Ok(Some(Program {
-            name: format!("docker-credential-{name}"),
-        }))
+        let name = format!("docker-credential-{name}");
+        let path = match &self.programs {
+            Some(directory) => directory.join(&name),
+            None => PathBuf::from(&name),
+        };
+        Ok(Some(Program { name, path }))
     }
 
     fn decode(&self, entry: &Value) -> Result<Option<Credential>> {
@@ -269,9 +283,11 @@ fn is_same(entry: &str, domain: &str) -> bool {
     host == domain || (domain == DEFAULT_DOMAIN && hub.contains(&host))
 }
 
-/// A credential program, in `PATH`.
+/// A credential program.
 struct Program {
     name: String,
+    /// The name alone where `PATH` says where it is.
+    path: PathBuf,
 }
 
 impl Program {
@@ -306,7 +322,7 @@ impl Program {
 
     fn run(&self, verb: &'static str, input: &str) -> Result<Vec<u8>> {
         let failed = |error: std::io::Error| self.failed(verb, error);
-        let mut child = Command::new(&self.name)
+        let mut child = Command::new(&self.path)
             .arg(verb)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

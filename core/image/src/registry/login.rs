@@ -45,8 +45,8 @@ fn refused(refusal: Refusal) -> ImageError {
 pub async fn logout(file: &CredentialFile, domain: &str) -> Result<String> {
     let (file, name) = (file.clone(), domain.to_owned());
     let was_there = strata_driver::blocking(move || Ok(file.erase(&name))).await??;
-    Ok(match was_there {
-        true => format!("Removing login credentials for {domain}"),
-        false => format!("Not logged in to {domain}"),
-    })
+    if was_there {
+        return Ok(format!("Removing login credentials for {domain}"));
+    }
+    Ok(format!("Not logged in to {domain}"))
 }

@@ -104,7 +104,7 @@ pub trait Registry: Send + Sync + fmt::Debug {
         offset: u64,
     ) -> Result<BlobBody>;
 
-    /// Whether the registry has a blob in this repository.
+    /// Whether the registry has a blob in this repository. Asked before it is pushed.
     async fn has_blob(&self, repository: &Repository, digest: Digest) -> Result<bool>;
 
     /// Sends a blob, or has the registry take it over from `mount_from` on the same registry.

@@ -316,11 +316,11 @@ fn check_length(blob: &Descriptor, from: u64, length: u64) -> Result<()> {
         return Err(ImageError::BlobTooLong { digest, size });
     }
     if end < size {
-        let found = end;
         return Err(ImageError::BlobTooShort {
             digest,
             size,
-            found,
+            found: end,
+            is_announced: true,
         });
     }
     Ok(())

@@ -11,7 +11,7 @@ use crate::reference::Repository;
 use crate::{ImageError, Result};
 use futures_util::StreamExt;
 use oci_client::RegistryOperation;
-use oci_client::client::{Client, ClientConfig, ClientProtocol};
+use oci_client::client::{Certificate, CertificateEncoding, Client, ClientConfig, ClientProtocol};
 use oci_client::errors::OciDistributionError;
 use oci_client::secrets::RegistryAuth;
 use oci_client::token_cache::{RegistryToken, RegistryTokenType};
@@ -61,12 +61,18 @@ impl Pusher {
                 "this host has no CA certificates; install the package `ca-certificates`".into(),
             ));
         }
+        let authorities = settings.authorities()?.into_iter();
+        let authorities = authorities.map(|data| Certificate {
+            encoding: CertificateEncoding::Der,
+            data,
+        });
         let client = Client::try_from(ClientConfig {
             protocol,
             use_monolithic_push: true,
             connect_timeout: Some(settings.connect_timeout),
             https_proxy: settings.https_proxy.clone(),
             no_proxy: settings.no_proxy.clone(),
+            extra_root_certificates: authorities.collect(),
             ..ClientConfig::default()
         });
         let client = client.map_err(|error| refused(chain(&error)))?;

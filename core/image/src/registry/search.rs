@@ -93,17 +93,16 @@ impl OciRegistry {
             return Err(refused("invalid reference format"));
         }
         let endpoint = self.settings().index(domain);
-        let (method, rows) = match self.ask_index(&endpoint, wanted, limit).await? {
-            Some(rows) => (SearchMethod::Index, rows),
-            None => {
-                let rows = self.search_catalogue(domain, wanted, limit).await?;
-                (SearchMethod::Catalogue, rows)
-            }
-        };
+        let mut method = SearchMethod::Index;
+        let mut rows = self.ask_index(&endpoint, wanted, limit).await?;
+        if rows.is_none() {
+            method = SearchMethod::Catalogue;
+            rows = Some(self.search_catalogue(domain, wanted, limit).await?);
+        }
         Ok(Found {
             domain: domain.to_owned(),
             method,
-            rows,
+            rows: rows.unwrap_or_default(),
         })
     }
 

@@ -2,6 +2,8 @@
 
 use crate::reference::DEFAULT_DOMAIN;
 use crate::{ImageError, Result};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
@@ -26,6 +28,8 @@ pub struct Settings {
     pub https_proxy: Option<String>,
     /// Hosts that are reached without the proxy, as `NO_PROXY` lists them.
     pub no_proxy: Option<String>,
+    /// Certificates of authorities that are trusted besides those of the host, in PEM.
+    pub certificates: Vec<u8>,
     /// How long a connection may take to come about.
     pub connect_timeout: Duration,
     /// How long a registry may be silent before a request is given up.
@@ -42,6 +46,7 @@ impl Default for Settings {
             mirrors: BTreeMap::new(),
             https_proxy: None,
             no_proxy: None,
+            certificates: Vec::new(),
             connect_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(30),
             // Docker's `max-concurrent-downloads`.
@@ -81,6 +86,14 @@ impl Settings {
         self
     }
 
+    /// Trusts further authorities, given in PEM.
+    #[must_use]
+    pub fn with_certificates(mut self, pem: &[u8]) -> Self {
+        self.certificates.extend_from_slice(pem);
+        self.certificates.push(b'\n');
+        self
+    }
+
     /// Sets how long a registry may be silent.
     #[must_use]
     pub fn with_stall_timeout(mut self, timeout: Duration) -> Self {
@@ -100,6 +113,16 @@ impl Settings {
     pub fn with_default_registry(mut self, domain: impl Into<String>) -> Self {
         self.default_registry = domain.into();
         self
+    }
+
+    /// The authorities of `certificates`, each in DER.
+    pub(crate) fn authorities(&self) -> Result<Vec<Vec<u8>>> {
+        CertificateDer::pem_slice_iter(&self.certificates)
+            .map(|read| match read {
+                Ok(certificate) => Ok(certificate.to_vec()),
+                Err(error) => Err(ImageError::configuration("certificates", error)),
+            })
+            .collect()
     }
 
     /// Where the registry with this domain is.
@@ -244,7 +267,7 @@ mod tests {
             .with_mirror("docker.io", "http://127.0.0.1:5000/")
             .with_mirror("docker.io", "mirror.example");
         let urls: Vec<String> = settings
-            .sources("docker.io")
+            .mirrors("docker.io")
             .unwrap()
             .iter()
             .map(ToString::to_string)

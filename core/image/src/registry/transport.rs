@@ -58,6 +58,15 @@ impl Transport {
         let refused =
             |error: reqwest::Error| ImageError::configuration("HTTP client", chain(&error));
         install_provider();
+        let of_host = rustls_native_certs::load_native_certs().certs;
+        // What cannot be read there is not ours to repair.
+        let of_host = of_host
+            .iter()
+            .filter_map(|der| reqwest::Certificate::from_der(der).ok());
+        let mut trusted: Vec<_> = of_host.collect();
+        for authority in settings.authorities()? {
+            trusted.push(reqwest::Certificate::from_der(&authority).map_err(refused)?);
+        }
         let mut builder = Client::builder()
             .user_agent(USER_AGENT)
             .connect_timeout(settings.connect_timeout)
@@ -65,12 +74,7 @@ impl Transport {
             .redirect(redirect::Policy::custom(follow))
             // Not reqwest's own choice, which fails where a host has no certificates, even for
             // a client that only talks to loopback.
-            .tls_certs_only(
-                rustls_native_certs::load_native_certs()
-                    .certs
-                    .iter()
-                    .filter_map(|certificate| reqwest::Certificate::from_der(certificate).ok()),
-            )
+            .tls_certs_only(trusted)
             .no_proxy();
         if let Some(proxy) = &settings.https_proxy {
             let except = settings.no_proxy.as_deref();

@@ -155,6 +155,34 @@ fn podman_pulls_and_leaves_nothing_running() {
 }
 
 #[test]
+fn entered_peer_sees_what_it_is_given_and_no_more() {
+    let Some((peers, _, _alone)) = parts() else {
+        return;
+    };
+    let place = tempfile::tempdir().unwrap();
+    let [given, other] = ["given", "other"].map(|name| place.path().join(name));
+    fs_err::create_dir(&given).unwrap();
+    fs_err::create_dir(&other).unwrap();
+    let Some(mut shell) = entered(&peers, "sh", &[&given]) else {
+        return;
+    };
+    let script = "echo 1 >\"$1/file\"; touch /tmp/file /var/lib/file; ls \"$2\"; ls -A /dev/shm; \
+                  touch /usr/file || echo read-only";
+    shell
+        .args(["-c", script, "sh"])
+        .arg(&given)
+        .arg(place.path());
+    let said = output(&mut shell);
+    // The directory itself, where it is below the host's shared memory.
+    let said: Vec<_> = said
+        .lines()
+        .filter(|line| !place.path().ends_with(line))
+        .collect();
+    assert_eq!(said, ["given", "read-only"]);
+    assert_eq!(fs_err::read_to_string(given.join("file")).unwrap(), "1\n");
+}
+
+#[test]
 fn docker_client_runs_on_the_host() {
     let Some((peers, _, _alone)) = parts() else {
         return;

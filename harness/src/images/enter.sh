@@ -1,8 +1,8 @@
 # Becomes PROGRAM with the root directory of another Debian: `sh -euc ... enter TREE DIRECTORY... --
 # PROGRAM ARGUMENT...`, in a mount and a process namespace of its own, with which all of it ends.
 #
-# The root is a file system in memory with the tree's programs in it read-only, the host's devices,
-# and each DIRECTORY at its own path. By pivot_root and not by chroot, since what starts containers
+# The root is a file system in memory with the tree's programs in it read-only, the host's devices
+# but not its shared memory, and each DIRECTORY at its own path. By pivot_root and not by chroot, since what starts containers
 # does the same, for which `/` must be a mount point.
 # In a chroot the host's `/` is none either: entering the namespace that we are in puts `nsenter`
 # at the real root.
@@ -25,6 +25,8 @@ mount -t tmpfs -o mode=0755 tmpfs "$root"
     # Docker's daemon writes its key there.
     mount -t tmpfs tmpfs etc/docker
     mount --rbind /dev dev
+    # Podman keeps its locks there.
+    mount -t tmpfs -o mode=1777 tmpfs dev/shm
     mount --rbind /sys sys
     mount -t proc proc proc
 )

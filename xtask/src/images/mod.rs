@@ -193,3 +193,19 @@ fn download(sh: &Shell, debian: &Path) -> anyhow::Result<()> {
         "chroot {debian} sh -c {there} download {apt...} download {packages...}"
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::peers::tree;
+
+    #[test]
+    fn harness_looks_for_the_names_under_which_things_are_made() {
+        let place = include_str!("../../../harness/src/images/place.rs");
+        for name in [
+            format!("\"{}-\"", super::RECIPE),
+            format!("\"tools/{}-\"", tree::RECIPE),
+        ] {
+            assert!(place.contains(&name), "{name} in place.rs");
+        }
+    }
+}

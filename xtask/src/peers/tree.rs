@@ -12,7 +12,7 @@ use xshell::{Shell, cmd};
 
 /// Counts up whenever what is installed or taken out below changes. The harness looks for the same
 /// name (`harness/src/images/place.rs`).
-const RECIPE: &str = "peers-1";
+pub(crate) const RECIPE: &str = "peers-1";
 
 const PACKAGES: &[&str] = &[
     // The registry that tests fill and pull from.

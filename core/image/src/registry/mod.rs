@@ -7,6 +7,7 @@ mod download;
 mod retry;
 
 pub use download::{Sink, download};
+pub(crate) use retry::Patience;
 pub use retry::{Notify, Retry, RetryPolicy, retry};
 
 use crate::Result;

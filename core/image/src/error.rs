@@ -195,6 +195,21 @@ pub enum ImageError {
     /// A tag would have been given by digest.
     #[error("refusing to create a tag with a digest reference")]
     TagWithDigest,
+    /// What is pushed has a tag.
+    #[error("cannot push a digest reference")]
+    PushDigest,
+    /// The repository has other tags in the store.
+    #[error("tag does not exist: {name}")]
+    NoSuchTag {
+        /// What was asked for, in familiar form.
+        name: String,
+    },
+    /// The repository has no tag in the store.
+    #[error("An image does not exist locally with the tag: {repository}")]
+    NotLocal {
+        /// What was asked for.
+        repository: String,
+    },
     /// The image is needed.
     #[error("conflict: {what}")]
     Conflict {

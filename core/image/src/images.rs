@@ -3,6 +3,7 @@
 //! What a removal untags and deletes, and when it is refused, is as in Docker 28
 //! (moby `daemon/images/image_delete.go`).
 
+use crate::layout;
 use crate::reference::{DEFAULT_TAG, Reference};
 use crate::{ImageError, Result};
 use strata_store::{ChainId, Digest, Freed, ImageRow, ReferenceRow, Store, Target};
@@ -116,20 +117,26 @@ impl<'a> Images<'a> {
         }
         let reference = reference.or_latest();
         let image = self.find(image)?;
-        self.store.facts().set_reference(
-            &reference.repository().to_string(),
-            &target_of(&reference),
-            &image.id,
-        )?;
+        let (repository, target) = (reference.repository().to_string(), target_of(&reference));
+        self.store
+            .facts()
+            .set_reference(&repository, &target, &image.id)?;
+        layout::note_after(self.store, [(&*repository, &target)]);
         Ok(())
     }
 
     /// Removes a name, and the image with the last of them. Bytes of layers and blobs that
     /// nothing needs any more are doomed, and go with the store's next sweep.
     pub fn remove(&self, text: &str, options: RemoveOptions) -> Result<Removal> {
+        let mut removal = Removal::default();
+        let outcome = self.remove_into(text, options, &mut removal);
+        removal.leave_layout(self.store);
+        outcome.map(|()| removal)
+    }
+
+    fn remove_into(&self, text: &str, options: RemoveOptions, removal: &mut Removal) -> Result<()> {
         let found = self.look(text)?;
         let facts = self.store.facts();
-        let mut removal = Removal::default();
         if let Some((reference, target)) = &found.name {
             let repository = reference.repository().to_string();
             let names = facts.references_of(&found.id)?;
@@ -149,7 +156,7 @@ impl<'a> Images<'a> {
                 for row in &going {
                     removal.untag(&row.repository, &row.target);
                 }
-                return Ok(removal);
+                return Ok(());
             }
         } else {
             let names = facts.references_of(&found.id)?;
@@ -166,8 +173,7 @@ impl<'a> Images<'a> {
                 return Err(has_children(&found.id));
             }
         }
-        self.delete(&found.id, options, &mut removal)?;
-        Ok(removal)
+        self.delete(&found.id, options, removal)
     }
 
     /// Deletes an image with its names and, if asked, the nameless ones that it alone was built
@@ -203,8 +209,18 @@ impl<'a> Images<'a> {
 
     /// Removes images that no container uses: those without a name, or all of them.
     pub fn prune(&self, is_prey: impl Fn(&ImageRow, &[ReferenceRow]) -> bool) -> Result<Removal> {
-        let facts = self.store.facts();
         let mut removal = Removal::default();
+        let outcome = self.prune_into(is_prey, &mut removal);
+        removal.leave_layout(self.store);
+        outcome.map(|()| removal)
+    }
+
+    fn prune_into(
+        &self,
+        is_prey: impl Fn(&ImageRow, &[ReferenceRow]) -> bool,
+        removal: &mut Removal,
+    ) -> Result<()> {
+        let facts = self.store.facts();
         loop {
             let mut is_done = true;
             for image in facts.images()? {
@@ -214,12 +230,12 @@ impl<'a> Images<'a> {
                         force: true,
                         keep_parents: true,
                     };
-                    self.delete(&image.id, options, &mut removal)?;
+                    self.delete(&image.id, options, removal)?;
                     is_done = false;
                 }
             }
             if is_done {
-                return Ok(removal);
+                return Ok(());
             }
         }
     }
@@ -229,6 +245,20 @@ impl Removal {
     fn untag(&mut self, repository: &str, target: &Target) {
         self.removed
             .push(Removed::Untagged(familiar(repository, target)));
+    }
+
+    /// Takes the names that ended out of the layout for other tools.
+    fn leave_layout(&self, store: &Store) {
+        let names = self.removed.iter().filter_map(|removed| match removed {
+            Removed::Untagged(name) => Some(name.clone()),
+            _ => None,
+        });
+        let names = layout::targets(names);
+        let names = names.iter();
+        layout::note_after(
+            store,
+            names.map(|(repository, target)| (&**repository, target)),
+        );
     }
 }
 

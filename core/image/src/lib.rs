@@ -7,17 +7,22 @@
 //! Nothing here knows what a layer looks like on disk; that is the store's.
 #![forbid(unsafe_code)]
 
+pub mod archive;
 pub mod document;
 pub mod images;
+pub mod import;
 pub mod install;
+pub mod layout;
 pub mod progress;
 pub mod pull;
+pub mod push;
 pub mod reference;
 pub mod registry;
 #[cfg(feature = "testing")]
 pub mod testing;
 
 mod error;
+mod outgoing;
 mod packing;
 
 pub use error::{ImageError, Result};

@@ -2,6 +2,7 @@
 
 use crate::document::{Document, ImageConfig, ImageManifest, Manifest, Platform};
 use crate::install::{Cancel, From, Installer, Planned, RegistrySource};
+use crate::layout;
 use crate::progress::Progress;
 use crate::reference::Reference;
 use crate::registry::{Registry, RetryPolicy, Which, retry};
@@ -98,6 +99,7 @@ impl Puller {
             manifest: Some(&manifest),
             documents: &documents,
             names,
+            parent: None,
         };
         let before = record.write(&self.layers)?;
         Ok(Pulled {
@@ -205,6 +207,7 @@ pub(crate) struct Record<'a> {
     pub(crate) manifest: Option<&'a ImageManifest>,
     pub(crate) documents: &'a [(Document, BlobRole)],
     pub(crate) names: Vec<(String, Target)>,
+    pub(crate) parent: Option<Digest>,
 }
 
 impl Record<'_> {
@@ -224,13 +227,19 @@ impl Record<'_> {
         }
         let image = NewImage {
             id: self.id,
-            parent: None,
+            parent: self.parent,
             created: self.config.created_seconds(),
             labels: self.config.run()?.labels,
             layers: self.chains,
             blobs,
             names: self.names,
         };
-        Ok(store.add_image(&image)?)
+        let before = store.add_image(&image)?;
+        let names = image.names.iter();
+        layout::note_after(
+            store,
+            names.map(|(repository, target)| (&**repository, target)),
+        );
+        Ok(before)
     }
 }

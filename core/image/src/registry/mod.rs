@@ -19,6 +19,7 @@ pub use credentials::{Credential, CredentialFile, Kept};
 pub use download::{Sink, download};
 pub use login::{LOGIN_SUCCEEDED, login, logout};
 pub use oci::OciRegistry;
+pub(crate) use retry::Patience;
 pub use retry::{Notify, Retry, RetryPolicy, retry};
 pub use search::{Found, FoundRow, SEARCH_LIMITS, SearchMethod};
 pub use settings::Settings;

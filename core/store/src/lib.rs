@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod blobs;
+mod export;
 mod facts;
 mod ids;
 pub mod journal;

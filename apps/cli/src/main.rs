@@ -9,6 +9,7 @@ mod config;
     reason = "the commands that use all of it are not there yet"
 )]
 mod docker;
+mod file;
 mod flags;
 mod image;
 mod opening;

@@ -13,6 +13,7 @@ pub mod images;
 pub mod import;
 pub mod install;
 pub mod layout;
+pub mod mend;
 pub mod progress;
 pub mod pull;
 pub mod push;

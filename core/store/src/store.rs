@@ -176,7 +176,7 @@ impl Store {
             return Err(Error::new(ErrorKind::Corrupt, OPERATION)
                 .because("its bytes are not those that its digest names")
                 .with("blob", digest)
-                .hint("`strata system check --repair` says what can be made good"));
+                .hint("`strata check --repair` says what can be made good"));
         }
         Ok(bytes)
     }

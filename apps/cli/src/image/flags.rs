@@ -34,6 +34,14 @@ pub(crate) enum ImageCommand {
         /// The registry [default: Docker Hub]
         server: Option<String>,
     },
+    /// Hold a store against itself: rows, files, layers, digests
+    #[command(
+        after_help = "Exit codes: 0 nothing is wrong, 2 something is, 1 it could not be \
+                            looked at."
+    )]
+    Check(CheckFlags),
+    /// Move a store's layers to another driver
+    Migrate(MigrateFlags),
     /// Manage images
     Image(ImageGroup),
     /// Manage the store: disk usage, pruning
@@ -288,4 +296,27 @@ pub(crate) struct LoginFlags {
     /// Take the password from standard input
     #[arg(long)]
     pub(crate) password_stdin: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckFlags {
+    /// Look at rows, files and journals, and at layers by sizes and times; the default
+    #[arg(long, conflicts_with = "full")]
+    pub(crate) quick: bool,
+    /// Read every layer and blob, and compare digests
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// Mend what can be mended: from blobs, by taking in, by removing what belongs to nothing
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MigrateFlags {
+    /// The driver that is to hold the layers
+    #[arg(long, value_name = "DRIVER")]
+    pub(crate) to: String,
 }

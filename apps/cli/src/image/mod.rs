@@ -3,6 +3,7 @@
 mod archive;
 pub(crate) mod flags;
 mod list;
+mod mending;
 mod opened;
 mod progress;
 mod registry;
@@ -49,6 +50,8 @@ fn dispatch(command: &ImageCommand, context: &Context<'_>) -> anyhow::Result<Exi
         ImageCommand::Import(flags) => archive::import(flags, context),
         ImageCommand::Login(flags) => registry::login(flags, context),
         ImageCommand::Logout { server } => registry::logout(server.as_deref(), context),
+        ImageCommand::Check(flags) => mending::check(flags, context),
+        ImageCommand::Migrate(flags) => mending::migrate(flags, context),
         ImageCommand::System(group) => match &group.command {
             SystemCommand::Df { format } => space::df(format.as_deref(), context),
             SystemCommand::Prune(flags) => remove::prune_system(flags, context),

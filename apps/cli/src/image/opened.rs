@@ -3,9 +3,10 @@
 use crate::config::Settings;
 use crate::opening;
 use anyhow::Context as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use strata_driver::Registry;
+use strata_driver::{Host, OpenOptions, Registry, StorageDriver};
 use strata_image::install::Cancel;
 use strata_store::{Layers, Store};
 use tokio::runtime::Runtime;
@@ -14,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// What every command of images has at hand.
 pub(super) struct Context<'a> {
     pub(super) settings: &'a Settings,
-    registry: &'a Registry,
+    pub(super) registry: &'a Registry,
     /// How often `-v` was given.
     pub(super) verbose: u8,
     pub(super) runtime: Runtime,
@@ -77,6 +78,29 @@ impl<'a> Context<'a> {
             tracing::info!(?recovered, "mended what an earlier process left");
         }
         Ok(layers)
+    }
+
+    /// Opens another driver with the options that the configuration has for it.
+    pub(super) fn opener(
+        &self,
+        driver: &str,
+    ) -> impl FnOnce(&Path) -> strata_driver::Result<Arc<dyn StorageDriver>> + Send + 'static {
+        let factory = self.registry.get(driver).cloned();
+        let durability = self.settings.durability.value;
+        let given = self
+            .settings
+            .options
+            .get(driver)
+            .cloned()
+            .unwrap_or_default();
+        move |root| {
+            let mut options = OpenOptions::new(std::path::absolute(root).unwrap_or(root.into()))
+                .with_durability(durability);
+            for (key, setting) in given {
+                options = options.with_setting(key, setting.value);
+            }
+            factory?.open(&options, &Host::probe())
+        }
     }
 
     /// Closes the driver; an error of the work itself comes first.

@@ -16,6 +16,7 @@ use strata_image::Reference;
 use strata_image::document::Platform;
 use strata_image::progress::{Progress, Silent};
 use strata_image::pull::{PullOptions, Pulled, Puller};
+use strata_image::push::Pusher;
 use strata_image::reference::{DEFAULT_DOMAIN, DEFAULT_TAG};
 use strata_image::registry::{
     Credential, CredentialFile, LOGIN_SUCCEEDED, OciRegistry, RetryPolicy, SearchMethod, Settings,
@@ -141,8 +142,26 @@ pub(super) fn parse_platform(text: &str) -> anyhow::Result<Platform> {
     Ok(text.parse::<Platform>()?)
 }
 
-pub(super) fn push(_flags: &PushFlags, _context: &Context<'_>) -> anyhow::Result<ExitCode> {
-    bail!("to come")
+pub(super) fn push(flags: &PushFlags, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+    let reference = Reference::parse(&flags.name)?;
+    if reference.is_name_only() && !flags.quiet {
+        put(&format!("Using default tag: {DEFAULT_TAG}\n"))?;
+    }
+    context.heed_signals()?;
+    let layers = context.open()?;
+    let pusher = Pusher {
+        layers: layers.clone(),
+        registry: client(context)?,
+        policy: policy(context),
+        progress: progress(flags.quiet),
+        cancel: context.cancel.clone(),
+    };
+    let outcome = context.runtime.block_on(pusher.push(&reference));
+    context.close(&layers, outcome.map_err(Into::into))?;
+    if flags.quiet {
+        put(&format!("{}\n", reference.or_latest()))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn search(flags: &SearchFlags, context: &Context<'_>) -> anyhow::Result<ExitCode> {

@@ -149,14 +149,14 @@ impl CheckReport {
 
 /// Ways out.
 pub(super) mod mend {
-    pub(crate) const REMOVE: &str = "`strata system check --repair` removes it";
-    pub(crate) const TAKE_IN: &str = "`strata system check --repair` takes it in, or removes it";
-    pub(crate) const LAYER: &str = "`strata system check --repair` makes the layer again from its blob; without the blob, \
+    pub(crate) const REMOVE: &str = "`strata check --repair` removes it";
+    pub(crate) const TAKE_IN: &str = "`strata check --repair` takes it in, or removes it";
+    pub(crate) const LAYER: &str = "`strata check --repair` makes the layer again from its blob; without the blob, \
          remove its images and pull them again";
-    pub(crate) const JOURNAL: &str = "`strata system check --repair` makes it again from the \
+    pub(crate) const JOURNAL: &str = "`strata check --repair` makes it again from the \
          layer's blob";
     pub(crate) const PULL: &str = "pull the image again; a blob that is the layer's tar as it is \
-         `strata system check --repair` makes again";
+         `strata check --repair` makes again";
     pub(crate) const IMAGE: &str = "remove the image and pull it again";
     pub(crate) const FOREIGN: &str =
         "`strata snapshot remove` removes it, if nobody needs it any more";

@@ -3,16 +3,38 @@
 use crate::support::Store;
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::sync::Arc;
-use strata_driver::{
-    Durability, Host, OpenOptions, PrepareOptions, SnapshotKind, SnapshotName,
-};
+use std::time::{Duration, Instant};
+use strata_driver::{Durability, Host, OpenOptions, PrepareOptions, SnapshotKind, SnapshotName};
 use strata_harness::tree::Tree;
 use strata_store::{ChainId, Layers};
 
 /// What `system df` says of images where there are none.
 const NO_IMAGES: &str = "Images          0         0         0B        0B";
+
+/// Longer than any command here takes; one that takes longer hangs.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Runs a command to its end, which must come.
+pub fn run(store: &Store, arguments: &[&str]) -> Output {
+    let mut child = store
+        .command(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if start.elapsed() > PATIENCE {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("{arguments:?} hangs");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.wait_with_output().unwrap()
+}
 
 /// The one line of an error that ended a command, and its hint.
 #[track_caller]

@@ -146,7 +146,10 @@ impl Image {
             Entry::file("index.json", index.to_string()),
         ];
         let layers = self.layers.iter().map(|layer| &layer.bytes);
-        let mut blobs: Vec<_> = [&manifest, &self.config].into_iter().chain(layers).collect();
+        let mut blobs: Vec<_> = [&manifest, &self.config]
+            .into_iter()
+            .chain(layers)
+            .collect();
         blobs.sort();
         blobs.dedup();
         for blob in blobs {

@@ -5,7 +5,9 @@ use crate::support::{Cell, Store, cells};
 
 #[test]
 fn names_that_do_not_parse_are_refused_before_anything_is_made() {
-    let Some(cell) = cells().into_iter().next() else { return };
+    let Some(cell) = cells().into_iter().next() else {
+        return;
+    };
     let Cell { driver, kind } = cell;
     let store = Store::on(Cell { driver, kind }, kind.least_size());
     let long = "a/".repeat(130) + "a";
@@ -13,7 +15,10 @@ fn names_that_do_not_parse_are_refused_before_anything_is_made() {
     let cases: Vec<(&str, &str)> = vec![
         ("", "invalid reference format"),
         (" ", "invalid reference format"),
-        ("App", "invalid reference format: repository name (library/App) must be lowercase"),
+        (
+            "App",
+            "invalid reference format: repository name (library/App) must be lowercase",
+        ),
         ("app:", "invalid reference format"),
         (":tag", "invalid reference format"),
         ("app:a b", "invalid reference format"),
@@ -25,11 +30,13 @@ fn names_that_do_not_parse_are_refused_before_anything_is_made() {
         ("/app", "invalid reference format"),
         ("http://host/app", "invalid reference format"),
         ("app\x1b[31m", "invalid reference format"),
-        (&long, "repository name must not be more than 255 characters"),
+        (
+            &long,
+            "repository name must not be more than 255 characters",
+        ),
     ];
     for (name, expected) in cases {
         let (error, _) = complaint(&store.run(&["pull", name]));
-        println!("{name:?}: {error}");
         assert!(error.contains(expected), "{name:?}: {error}");
     }
     let output = store.run(&["pull", "-a", &digest]);

@@ -14,14 +14,24 @@ pub fn cases() -> Vec<Case> {
         Entry::symlink("n", "nowhere"),
     ];
     let below: &[Entry] = &full;
-    let all = ["d d", "d d/deep", "f d/deep/x=old", "f f=old", "l l->d", "l n->nowhere"];
-    let over = |name: &str, upper: &[Entry], lines: &[&str]| {
-        Case::new(name, &[below, upper], tree(lines))
-    };
+    let all = [
+        "d d",
+        "d d/deep",
+        "f d/deep/x=old",
+        "f f=old",
+        "l l->d",
+        "l n->nowhere",
+    ];
+    let over =
+        |name: &str, upper: &[Entry], lines: &[&str]| Case::new(name, &[below, upper], tree(lines));
     let file = Entry::file;
     let mut cases = vec![
         over("empty layer over", &[], &all),
-        over("file over a directory", &[file("d", "1")], &["f d=1", all[3], all[4], all[5]]),
+        over(
+            "file over a directory",
+            &[file("d", "1")],
+            &["f d=1", all[3], all[4], all[5]],
+        ),
         over(
             "directory over a file",
             &[Entry::dir("f"), file("f/x", "1")],
@@ -39,12 +49,21 @@ pub fn cases() -> Vec<Case> {
         ),
         over(
             "whiteouts",
-            &[Entry::whiteout("d"), Entry::whiteout("f"), Entry::whiteout("missing")],
+            &[
+                Entry::whiteout("d"),
+                Entry::whiteout("f"),
+                Entry::whiteout("missing"),
+            ],
             &[all[4], all[5]],
         ),
         over(
             "a whiteout and its file",
-            &[file("f", "new"), Entry::whiteout("f"), Entry::whiteout("d"), file("d/y", "1")],
+            &[
+                file("f", "new"),
+                Entry::whiteout("f"),
+                Entry::whiteout("d"),
+                file("d/y", "1"),
+            ],
             &["d d", "f d/y=1", "f f=new", all[4], all[5]],
         ),
         over(
@@ -52,17 +71,34 @@ pub fn cases() -> Vec<Case> {
             &[Entry::dir("d"), file("d/y", "1"), Entry::opaque("d")],
             &["d d", "f d/y=1", all[3], all[4], all[5]],
         ),
-        over("an opaque root", &[file("y", "1"), Entry::opaque("")], &["f y=1"]),
-        over("a whiteout of what a link shows", &[Entry::whiteout("l/deep")], &all),
+        over(
+            "an opaque root",
+            &[file("y", "1"), Entry::opaque("")],
+            &["f y=1"],
+        ),
+        over(
+            "a whiteout of what a link shows",
+            &[Entry::whiteout("l/deep")],
+            &all,
+        ),
     ];
-    let alone = |name: &str, entries: &[Entry], lines: &[&str]| {
-        Case::new(name, &[entries], tree(lines))
-    };
+    let alone =
+        |name: &str, entries: &[Entry], lines: &[&str]| Case::new(name, &[entries], tree(lines));
     cases.extend([
-        alone("a file twice", &[file("a", "1"), file("./a", "2")], &["f a=2"]),
+        alone(
+            "a file twice",
+            &[file("a", "1"), file("./a", "2")],
+            &["f a=2"],
+        ),
         alone(
             "directory, file, directory",
-            &[Entry::dir("g"), file("g/x", ""), file("g", ""), Entry::dir("g"), file("g/y", "")],
+            &[
+                Entry::dir("g"),
+                file("g/x", ""),
+                file("g", ""),
+                Entry::dir("g"),
+                file("g/y", ""),
+            ],
             &["d g", "f g/y="],
         ),
         alone(
@@ -83,7 +119,11 @@ pub fn cases() -> Vec<Case> {
         ),
         alone(
             "records of aufs",
-            &[file(".wh..wh.aufs", ""), Entry::dir(".wh..wh.plnk"), file("x", "")],
+            &[
+                file(".wh..wh.aufs", ""),
+                Entry::dir(".wh..wh.plnk"),
+                file("x", ""),
+            ],
             &["f x="],
         ),
     ]);

@@ -20,9 +20,18 @@ macro_rules! recorded {
 
 /// What is here, and how it writes a tar of the directory `$1` to standard output.
 const WRITERS: &[(&str, &str)] = &[
-    ("tar --version", "tar -C $1 --numeric-owner --format=gnu -c ."),
-    ("tar --version", "tar -C $1 --numeric-owner --format=v7 -c ."),
-    ("tar --version", "tar -C $1 --numeric-owner --format=pax -c ."),
+    (
+        "tar --version",
+        "tar -C $1 --numeric-owner --format=gnu -c .",
+    ),
+    (
+        "tar --version",
+        "tar -C $1 --numeric-owner --format=v7 -c .",
+    ),
+    (
+        "tar --version",
+        "tar -C $1 --numeric-owner --format=pax -c .",
+    ),
     ("bsdtar --version", "bsdtar -C $1 --format=pax -cf - ."),
     ("bsdtar --version", "bsdtar -C $1 --format=ustar -cf - ."),
     ("busybox tar --help", "busybox tar -C $1 -cf - ."),
@@ -38,7 +47,10 @@ const WRITERS: &[(&str, &str)] = &[
          t = tarfile.open(fileobj=sys.stdout.buffer, mode=\"w|\", format=tarfile.GNU_FORMAT); \
          t.add(\".\"); t.close()'",
     ),
-    ("cpio --version", "cd $1 && find . | cpio -o -H ustar --quiet"),
+    (
+        "cpio --version",
+        "cd $1 && find . | cpio -o -H ustar --quiet",
+    ),
 ];
 
 pub fn cases() -> Vec<Case> {
@@ -66,7 +78,11 @@ pub fn cases() -> Vec<Case> {
         }
         let tar = shell(writer, place.path()).expect("it is here and writes tars");
         let lines = has(&["d d 750", "f d/a=one 4755", "h d/b=d/a", "l s->d/a"]);
-        cases.push(Case::of_tars(format!("written by {writer}"), vec![tar], lines));
+        cases.push(Case::of_tars(
+            format!("written by {writer}"),
+            vec![tar],
+            lines,
+        ));
     }
     cases
 }

@@ -46,13 +46,21 @@ fn sizes() -> Vec<Case> {
     let number = Refused;
     cases.extend([
         one("size minus one", size(&[0xff; 12]), number("size")),
-        one("size 2^63", size(b"\x80\0\0\0\x80\0\0\0\0\0\0\0"), number("size")),
+        one(
+            "size 2^63",
+            size(b"\x80\0\0\0\x80\0\0\0\0\0\0\0"),
+            number("size"),
+        ),
         one(
             "size 2^63-1",
             size(b"\x80\0\0\0\x7f\xff\xff\xff\xff\xff\xff\xff"),
             number("size"),
         ),
-        one("size that is no octal", size(b"0000000008\0\0"), number("size")),
+        one(
+            "size that is no octal",
+            size(b"0000000008\0\0"),
+            number("size"),
+        ),
         one("size with a sign", size(b"-0000000001\0"), number("size")),
         one("owner minus one", patched(108, &[0xff; 8]), number("uid")),
         one(
@@ -60,16 +68,40 @@ fn sizes() -> Vec<Case> {
             patched(108, b"\x80\0\0\0\xff\xff\xff\xff"),
             Refused("4294967295"),
         ),
-        one("owner 2^31", patched(108, b"\x80\0\0\0\x80\0\0\0"), tree(&["f f= 2147483648:0"])),
+        one(
+            "owner 2^31",
+            patched(108, b"\x80\0\0\0\x80\0\0\0"),
+            tree(&["f f= 2147483648:0"]),
+        ),
     ]);
     let file = || Entry::file("f", "");
     for (name, entry, verdict) in [
-        ("PAX size 2^63", file().pax("size", "9223372036854775808"), Refused("size")),
-        ("PAX size negative", file().pax("size", "-1"), Refused("size")),
-        ("PAX owner 2^32", file().pax("uid", "4294967296"), Refused("uid")),
-        ("PAX group that is none", file().pax("gid", "4294967295"), Refused("4294967295")),
+        (
+            "PAX size 2^63",
+            file().pax("size", "9223372036854775808"),
+            Refused("size"),
+        ),
+        (
+            "PAX size negative",
+            file().pax("size", "-1"),
+            Refused("size"),
+        ),
+        (
+            "PAX owner 2^32",
+            file().pax("uid", "4294967296"),
+            Refused("uid"),
+        ),
+        (
+            "PAX group that is none",
+            file().pax("gid", "4294967295"),
+            Refused("4294967295"),
+        ),
         ("PAX time", file().pax("mtime", "now"), Refused("mtime")),
-        ("a size that a link claims", Entry::symlink("f", "x").claiming(4096), tree(&["l f->x"])),
+        (
+            "a size that a link claims",
+            Entry::symlink("f", "x").claiming(4096),
+            tree(&["l f->x"]),
+        ),
     ] {
         cases.push(Case::new(name, &[&[entry]], verdict));
     }
@@ -122,13 +154,37 @@ fn extended() -> Vec<Case> {
     let of_name = tar::record(b"path", b"g");
     vec![
         one("two extended headers", two, Refused("extended header")),
-        one("an extended header of nothing", stray, Refused("extended header")),
+        one(
+            "an extended header of nothing",
+            stray,
+            Refused("extended header"),
+        ),
         one("a PAX key twice", raw_pax(b'x', &twice), tree(&["f b=1"])),
-        one("a PAX length that is none", raw_pax(b'x', b"x path=a\n"), Refused("PAX")),
-        one("a PAX length too long", raw_pax(b'x', b"99 path=a\n"), Refused("PAX")),
-        one("a PAX length too short", raw_pax(b'x', b"3 path=a\n"), Refused("PAX")),
-        one("a global header of owners", raw_pax(b'g', &of_owner), tree(&["f f=1 7:0"])),
-        one("a global header of names", raw_pax(b'g', &of_name), Refused("global")),
+        one(
+            "a PAX length that is none",
+            raw_pax(b'x', b"x path=a\n"),
+            Refused("a record of the extended header"),
+        ),
+        one(
+            "a PAX length too long",
+            raw_pax(b'x', b"99 path=a\n"),
+            Refused("a record of the extended header"),
+        ),
+        one(
+            "a PAX length too short",
+            raw_pax(b'x', b"3 path=a\n"),
+            Refused("a record of the extended header"),
+        ),
+        one(
+            "a global header of owners",
+            raw_pax(b'g', &of_owner),
+            tree(&["f f=1 7:0"]),
+        ),
+        one(
+            "a global header of names",
+            raw_pax(b'g', &of_name),
+            Refused("global"),
+        ),
     ]
 }
 
@@ -151,9 +207,17 @@ fn ends() -> Vec<Case> {
             _ if cut >= after_g => tree(&[d, f, g]),
             _ => Refused("ends"),
         };
-        cases.push(one(&format!("cut at {cut}"), whole[..cut].to_vec(), verdict));
+        cases.push(one(
+            &format!("cut at {cut}"),
+            whole[..cut].to_vec(),
+            verdict,
+        ));
     }
-    cases.push(one("cut in a header", whole[..100].to_vec(), Refused("tar")));
+    cases.push(one(
+        "cut in a header",
+        whole[..100].to_vec(),
+        Refused("tar"),
+    ));
     let mut sum = whole.clone();
     sum[150] ^= 1;
     let mut name = whole.clone();
@@ -163,9 +227,17 @@ fn ends() -> Vec<Case> {
     cases.extend([
         one("wrong checksum at first", sum, Refused("no tar archive")),
         one("wrong checksum later", name, Refused("checksum")),
-        one("no tar", b"this is no tar\n".repeat(100), Refused("no tar archive")),
+        one(
+            "no tar",
+            b"this is no tar\n".repeat(100),
+            Refused("no tar archive"),
+        ),
         one("a lone block of zeros", lone, Refused("zero block")),
-        one("garbage after the end", [&whole[..], b"garbage"].concat(), tree(&[d, f, g])),
+        one(
+            "garbage after the end",
+            [&whole[..], b"garbage"].concat(),
+            tree(&[d, f, g]),
+        ),
         one("two archives", two, tree(&[d, f, g])),
         one("an archive of nothing", vec![0; 2 * BLOCK], tree(&[])),
     ]);

@@ -19,24 +19,60 @@ fn uses(target: &str) -> Vec<(&'static str, Vec<Entry>, Verdict)> {
     let kept = || tree(&[link]);
     let made = |line| tree(&["d a", line]);
     vec![
-        ("file over", vec![Entry::file("a/passwd", "evil")], made("f a/passwd=evil")),
-        ("new file", vec![Entry::file("a/new", "evil")], made("f a/new=evil")),
-        ("directory at", vec![Entry::dir("a").mode(0o777)], tree(&["d a 777"])),
-        ("dot below", vec![Entry::dir("a/.").mode(0o777)], tree(&["d a 777"])),
+        (
+            "file over",
+            vec![Entry::file("a/passwd", "evil")],
+            made("f a/passwd=evil"),
+        ),
+        (
+            "new file",
+            vec![Entry::file("a/new", "evil")],
+            made("f a/new=evil"),
+        ),
+        (
+            "directory at",
+            vec![Entry::dir("a").mode(0o777)],
+            tree(&["d a 777"]),
+        ),
+        (
+            "dot below",
+            vec![Entry::dir("a/.").mode(0o777)],
+            tree(&["d a 777"]),
+        ),
         (
             "directory below",
             vec![Entry::dir("a/sub").mode(0o777).owner(9, 9)],
             made("d a/sub 777 9:9"),
         ),
-        ("fifo below", vec![Entry::new("a/passwd", b'6')], made("p a/passwd")),
-        ("link below", vec![Entry::symlink("a/passwd", "x")], made("l a/passwd->x")),
-        ("hard link to", vec![Entry::hard_link("stolen", "a/passwd")], Refused("hard link")),
+        (
+            "fifo below",
+            vec![Entry::new("a/passwd", b'6')],
+            made("p a/passwd"),
+        ),
+        (
+            "link below",
+            vec![Entry::symlink("a/passwd", "x")],
+            made("l a/passwd->x"),
+        ),
+        (
+            "hard link to",
+            vec![Entry::hard_link("stolen", "a/passwd")],
+            Refused("hard link"),
+        ),
         ("whiteout below", vec![Entry::whiteout("a/passwd")], kept()),
-        ("whiteout of a directory", vec![Entry::whiteout("a/sub")], kept()),
+        (
+            "whiteout of a directory",
+            vec![Entry::whiteout("a/sub")],
+            kept(),
+        ),
         ("opaque", vec![Entry::opaque("a")], kept()),
         ("opaque below", vec![Entry::opaque("a/sub")], kept()),
         ("whiteout of it", vec![Entry::whiteout("a")], tree(&[])),
-        ("file at", vec![Entry::file("a", "evil").mode(0o666)], tree(&["f a=evil 666"])),
+        (
+            "file at",
+            vec![Entry::file("a", "evil").mode(0o666)],
+            tree(&["f a=evil 666"]),
+        ),
     ]
 }
 
@@ -89,7 +125,11 @@ fn circles() -> Vec<Case> {
     vec![
         Case::new(
             "loop of two",
-            &[&[Entry::symlink("a", "b"), Entry::symlink("b", "a"), file.clone()]],
+            &[&[
+                Entry::symlink("a", "b"),
+                Entry::symlink("b", "a"),
+                file.clone(),
+            ]],
             Refused("symbolic links"),
         ),
         Case::new(

@@ -42,8 +42,14 @@ fn line(path: &str, node: &Node) -> String {
         Kind::Symlink => (format!("l {path}->{}", node.target.escape_ascii()), 0o777),
         Kind::Fifo => (format!("p {path}"), 0o644),
         Kind::Socket => (format!("s {path}"), 0o644),
-        Kind::BlockDevice => (format!("b {path} {}:{}", node.device.0, node.device.1), 0o644),
-        Kind::CharDevice => (format!("c {path} {}:{}", node.device.0, node.device.1), 0o644),
+        Kind::BlockDevice => (
+            format!("b {path} {}:{}", node.device.0, node.device.1),
+            0o644,
+        ),
+        Kind::CharacterDevice => (
+            format!("c {path} {}:{}", node.device.0, node.device.1),
+            0o644,
+        ),
     };
     if node.mode != usual {
         write!(line, " {:o}", node.mode).unwrap();

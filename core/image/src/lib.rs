@@ -9,11 +9,14 @@
 
 pub mod document;
 pub mod images;
+pub mod explain;
 pub mod install;
+pub mod mend;
 pub mod progress;
 pub mod pull;
 pub mod reference;
 pub mod registry;
+pub mod usage;
 
 mod error;
 mod packing;

@@ -8,8 +8,8 @@
 #![forbid(unsafe_code)]
 
 pub mod document;
-pub mod images;
 pub mod explain;
+pub mod images;
 pub mod install;
 pub mod mend;
 pub mod progress;

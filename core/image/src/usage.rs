@@ -2,6 +2,7 @@
 
 use crate::Result;
 use crate::images::familiar;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use strata_driver::{DiffId, Usage};
@@ -88,12 +89,14 @@ pub async fn usage(layers: &Layers, image: Option<&Digest>) -> Result<UsageRepor
             shared: Taken::default(),
         };
         for layer in facts.layers_of(&row.id)? {
-            if !known.contains_key(&layer.chain) {
-                let taken = of_layer(layers, &layer).await?;
-                report.layers.push(taken.clone());
-                known.insert(layer.chain, taken);
-            }
-            let found = &known[&layer.chain];
+            let found = match known.entry(layer.chain) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => {
+                    let taken = of_layer(layers, &layer).await?;
+                    report.layers.push(taken.clone());
+                    new.insert(taken)
+                }
+            };
             used.layers.push(layer.chain);
             used.all.add(&found.taken);
             if found.images.len() > 1 {
@@ -201,16 +204,70 @@ impl fmt::Display for UsageReport {
         };
         let widths: Vec<usize> = (0..HEADINGS.len()).map(width).collect();
         for row in &rows {
-            let mut line = String::new();
-            for (at, cell) in row.iter().enumerate() {
-                line += &match (at, widths.get(at)) {
+            let cells = row
+                .iter()
+                .enumerate()
+                .map(|(at, cell)| match (at, widths.get(at)) {
                     (0, Some(width)) => format!("{cell:<width$}"),
-                    (_, Some(width)) => format!("   {cell:>width$}"),
-                    (_, None) => format!("   {cell}"),
-                };
-            }
+                    (_, Some(width)) => format!("{cell:>width$}"),
+                    (_, None) => cell.clone(),
+                });
+            let line = cells.collect::<Vec<_>>().join("   ");
             writeln!(f, "{}", line.trim_end())?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(contents: u64, driver_shared: Option<u64>) -> Taken {
+        Taken {
+            contents,
+            tar: contents + 1536,
+            driver: contents + 4096,
+            inodes: 3,
+            driver_shared,
+            blob: contents / 2,
+            journal: 200,
+        }
+    }
+
+    #[test]
+    fn a_report_is_a_table() {
+        let digest = |byte: u8| Digest::from_sha256([byte; 32]);
+        let layer = |byte: u8, contents, images: &[Digest]| LayerUsage {
+            chain: ChainId::from_sha256([byte; 32]),
+            diff: DiffId::from_sha256([byte; 32]),
+            taken: taken(contents, None),
+            images: images.to_vec(),
+        };
+        let layers = vec![
+            layer(1, 70_000, &[digest(9), digest(8)]),
+            layer(2, 5, &[digest(9)]),
+        ];
+        let image = ImageUsage {
+            id: digest(9),
+            names: vec!["app:latest".into()],
+            layers: layers.iter().map(|layer| layer.chain).collect(),
+            all: taken(70_005, None),
+            exclusive: taken(5, None),
+            shared: taken(70_000, Some(12)),
+        };
+        let report = UsageReport {
+            images: vec![image],
+            layers,
+        };
+        let expected = "\
+                   CONTENTS     TAR   DRIVER   SHARED   INODES    BLOB   JOURNAL
+app:latest            70005   71541    74101        -        3   35002       200
+  exclusive               5    1541     4101        -        3       2       200
+  shared              70000   71536    74096       12        3   35000       200
+    010101010101      70000   71536    74096        -        3   35000       200   2 images
+    020202020202          5    1541     4101        -        3       2       200   1 image
+";
+        assert_eq!(report.to_string(), expected, "\n{report}");
     }
 }

@@ -8,13 +8,12 @@ use crate::document::ImageConfig;
 use crate::{ImageError, Result};
 use replay::{Layered, Seen};
 use std::fs::File;
-use std::sync::Arc;
 use strata_driver::changeset::EntryPath;
 use strata_driver::{DiffId, Error, ErrorKind};
 use strata_store::journal::{JournalReader, Kind, Stated, Statement};
 use strata_store::{ChainId, Digest, Store};
 
-/// Links that are followed, as many as the kernel follows (path_resolution(7)).
+/// Links that are followed, as many as the kernel follows (`path_resolution(7)`).
 const MOST_HOPS: usize = 40;
 
 /// A layer of the image.
@@ -96,6 +95,15 @@ pub struct Hop {
     pub in_layer: usize,
 }
 
+/// Where a symbolic link leads in the end.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct End {
+    /// The path; none where links lead in a circle.
+    pub path: Option<String>,
+    /// Number of the layer that gives that; none where the image has no such path.
+    pub in_layer: Option<usize>,
+}
+
 /// What became of the question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -131,9 +139,8 @@ pub struct Explanation {
     pub covered: Vec<Covered>,
     /// Other names of the same file.
     pub links: Vec<String>,
-    /// Where a symbolic link at the end leads, and the number of the layer that gives it; none
-    /// if it leads nowhere.
-    pub leads_to: Option<(String, Option<usize>)>,
+    /// Where a symbolic link at the end leads.
+    pub leads_to: Option<End>,
     /// Layers of the image.
     pub layers: usize,
 }
@@ -161,7 +168,13 @@ pub fn explain(store: &Store, image: &Digest, path: &str) -> Result<Explanation>
         (None, false) => Verdict::Deleted,
         (None, true) => Verdict::Never,
     };
-    let hops = walk.hops.clone();
+    // A circle is told once.
+    let mut hops: Vec<Hop> = Vec::new();
+    for hop in &walk.hops {
+        if !is_loop || !hops.contains(hop) {
+            hops.push(hop.clone());
+        }
+    }
     let target = given
         .as_ref()
         .and_then(|at| layered.symlink(*at, &path).map(<[u8]>::to_vec));
@@ -303,7 +316,7 @@ impl Walk<'_> {
     }
 
     /// Where a link in the end leads, and which layer gives that.
-    fn end(&mut self, link: &EntryPath, target: &[u8]) -> Result<(String, Option<usize>)> {
+    fn end(&mut self, link: &EntryPath, target: &[u8]) -> Result<End> {
         let mut path = Vec::new();
         if !target.starts_with(b"/") {
             path.extend_from_slice(link.parent().unwrap_or_default().as_bytes());
@@ -311,12 +324,11 @@ impl Walk<'_> {
         }
         path.extend_from_slice(target);
         self.hops.clear();
-        Ok(match self.resolve(&path, Last::Followed)? {
-            None => ("a circle".to_owned(), None),
-            Some(end) => {
-                let given = self.layered.look(&end).given;
-                (shown(&end), given.map(|at| at + 1))
-            }
+        let end = self.resolve(&path, Last::Followed)?;
+        let given = end.as_ref().and_then(|end| self.layered.look(end).given);
+        Ok(End {
+            path: end.as_ref().map(shown),
+            in_layer: given.map(|at| at + 1),
         })
     }
 }

@@ -1,6 +1,6 @@
 //! An explanation for people: a word and what it says of it, a line each.
 
-use super::{Cover, EntryOf, Explanation, LayerOf, Said, Verdict};
+use super::{Cover, End, EntryOf, Explanation, LayerOf, Said, Verdict};
 use std::fmt;
 
 impl fmt::Display for Explanation {
@@ -30,12 +30,13 @@ impl fmt::Display for Explanation {
             }
             (_, None) => line("status", "not in the image: it was deleted".into())?,
         }
-        if let Some((end, number)) = &self.leads_to {
+        if let Some(End { path, in_layer }) = &self.leads_to {
             line(
                 "leads to",
-                match number {
-                    Some(number) => format!("{end} (layer {number})"),
-                    None => format!("{end}, which is not in the image"),
+                match (path, in_layer) {
+                    (Some(path), Some(number)) => format!("{path} (layer {number})"),
+                    (Some(path), None) => format!("{path}, which is not in the image"),
+                    (None, _) => "itself, in a circle".to_owned(),
                 },
             )?;
         }
@@ -49,10 +50,15 @@ impl fmt::Display for Explanation {
             line("hidden", self.with_entry(&covered.said))?;
             let by = match &covered.cover {
                 Cover::Name(path) => format!("{path} of layer {}", covered.in_layer),
-                Cover::Whiteout(path) => format!("whiteout of {path} in layer {}", covered.in_layer),
+                Cover::Whiteout(path) => {
+                    format!("whiteout of {path} in layer {}", covered.in_layer)
+                }
                 Cover::Opaque(path) => format!("opaque {path} in layer {}", covered.in_layer),
                 Cover::Other(path) => {
-                    format!("{path} of layer {}, which is no directory", covered.in_layer)
+                    format!(
+                        "{path} of layer {}, which is no directory",
+                        covered.in_layer
+                    )
                 }
             };
             line("  by", by)?;
@@ -83,15 +89,10 @@ fn entry(said: &Said) -> String {
         gid,
         ..
     } = entry;
-    let mut text = format!("{kind} {mode:04o} {uid}:{gid}");
-    if let Some(size) = entry.size {
-        text += &format!(", {size} bytes");
-    }
-    if let Ok(time) = jiff::Timestamp::from_second(entry.mtime) {
-        text += &format!(", {time}");
-    }
-    if let Some(target) = &entry.target {
-        text += &format!(", -> {target}");
-    }
-    text
+    let mut facts = vec![format!("{kind} {mode:04o} {uid}:{gid}")];
+    facts.extend(entry.size.map(|size| format!("{size} bytes")));
+    let time = jiff::Timestamp::from_second(entry.mtime);
+    facts.extend(time.map(|time| time.to_string()));
+    facts.extend(entry.target.iter().map(|target| format!("-> {target}")));
+    facts.join(", ")
 }

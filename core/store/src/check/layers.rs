@@ -129,7 +129,10 @@ async fn inherited(layers: &Layers, row: &LayerRow, said: &Statement) -> Result<
         if !path.is_root() && !said.explains(&path) {
             found.push(Finding {
                 path: Some(path.to_string()),
-                ..of_layer(row, "it differs from the layer below, and the layer says nothing of it")
+                ..of_layer(
+                    row,
+                    "it differs from the layer below, and the layer says nothing of it",
+                )
             });
         }
     }

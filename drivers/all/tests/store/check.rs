@@ -16,7 +16,10 @@ async fn a_clean_store_has_no_findings() {
             assert_eq!(told(&report), "", "{driver}");
             let checked = report.checked;
             assert_eq!((checked.images, checked.references), (1, 1));
-            assert_eq!((checked.layers, checked.journals, checked.snapshots), (4, 4, 4));
+            assert_eq!(
+                (checked.layers, checked.journals, checked.snapshots),
+                (4, 4, 4)
+            );
             assert_eq!((checked.blobs, checked.entries), (5, 24));
             assert_eq!(checked.hashed.0 > 0, level == Level::Full);
         }
@@ -215,10 +218,18 @@ async fn what_is_planted_is_found_and_mended() {
                 }
                 assert!(told.contains(expected), "{case}");
                 let mut severities = report.findings.iter().map(|finding| finding.severity);
-                assert!(severities.all(|severity| severity == planted.severity), "{case}");
+                assert!(
+                    severities.all(|severity| severity == planted.severity),
+                    "{case}"
+                );
             }
             let report = crate::stand::repair(&layers).await;
-            assert_eq!(told(&report), "", "{} on {driver}: {report:#?}", planted.what);
+            assert_eq!(
+                told(&report),
+                "",
+                "{} on {driver}: {report:#?}",
+                planted.what
+            );
             assert!(!report.before.is_empty() && !report.repaired.is_empty());
             assert_eq!(told(&check(&layers, Level::Full).await), "");
         }
@@ -236,7 +247,10 @@ async fn a_copy_that_a_layer_has_of_what_is_below_is_looked_at_too() {
     let layers = stand.open();
     let report = check(&layers, Level::Full).await;
     let told = told(&report);
-    assert!(told.contains("and the layer says nothing of it (`var/cache/new`)"), "{told}");
+    assert!(
+        told.contains("and the layer says nothing of it (`var/cache/new`)"),
+        "{told}"
+    );
     assert_eq!(report.findings[0].subject, Subject::Layer(stand.chain(3)));
     let report = crate::stand::repair(&layers).await;
     assert!(report.is_clean(), "{report:?}");
@@ -256,7 +270,12 @@ async fn each_bit_of_a_journal_counts() {
         let report = check(&layers, Level::Full).await;
         if report.is_clean() {
             // What zstd does not mind must not matter.
-            let row = layers.store().facts().layer(&stand.chain(3)).unwrap().unwrap();
+            let row = layers
+                .store()
+                .facts()
+                .layer(&stand.chain(3))
+                .unwrap()
+                .unwrap();
             layers.export(&row, std::io::sink()).await.unwrap();
         } else {
             found += 1;
@@ -273,7 +292,10 @@ async fn snapshots_and_rows_are_held_against_each_other() {
         let top = name_of(&stand.chain(3));
         layers.driver().remove(&top).await.unwrap();
         let report = check(&layers, Level::Quick).await;
-        assert!(told(&report).contains("the driver has no snapshot of it"), "{report:?}");
+        assert!(
+            told(&report).contains("the driver has no snapshot of it"),
+            "{report:?}"
+        );
         assert_eq!(report.findings[0].subject, Subject::Layer(stand.chain(3)));
         assert_eq!(report.findings[0].severity, Severity::Missing);
         assert_eq!(told(&crate::stand::repair(&layers).await), "");
@@ -281,9 +303,16 @@ async fn snapshots_and_rows_are_held_against_each_other() {
         // A snapshot that is somebody's is told, and left alone.
         let foreign = SnapshotName::new("somebody").unwrap();
         let options = PrepareOptions::default();
-        layers.driver().prepare(&foreign, None, &options).await.unwrap();
+        layers
+            .driver()
+            .prepare(&foreign, None, &options)
+            .await
+            .unwrap();
         let report = crate::stand::repair(&layers).await;
-        assert!(told(&report).contains("stray: snapshot somebody"), "{report:?}");
+        assert!(
+            told(&report).contains("stray: snapshot somebody"),
+            "{report:?}"
+        );
         layers.driver().stat(&foreign).await.unwrap();
         layers.driver().remove(&foreign).await.unwrap();
 
@@ -291,7 +320,10 @@ async fn snapshots_and_rows_are_held_against_each_other() {
         let labels = strata_driver::Labels::new();
         layers.driver().relabel(&top, &labels).await.unwrap();
         let report = check(&layers, Level::Quick).await;
-        assert!(told(&report).contains("the labels of its snapshot"), "{report:?}");
+        assert!(
+            told(&report).contains("the labels of its snapshot"),
+            "{report:?}"
+        );
         assert_eq!(told(&crate::stand::repair(&layers).await), "");
     }
 }
@@ -302,9 +334,9 @@ async fn progress_counts_layers_and_blobs() {
     let layers = stand.open();
     let heard = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     let also = heard.clone();
-    let options = strata_store::check::CheckOptions::default().with_progress(
-        std::sync::Arc::new(move |done, of, _: &Subject| also.lock().unwrap().push((done, of))),
-    );
+    let options = strata_store::check::CheckOptions::default().with_progress(std::sync::Arc::new(
+        move |done, of, _: &Subject| also.lock().unwrap().push((done, of)),
+    ));
     layers.check(&options).await.unwrap();
     let expected: Vec<_> = (1..=9).map(|done| (done, 9)).collect();
     assert_eq!(*heard.lock().unwrap(), expected);

@@ -26,7 +26,12 @@ async fn is_whole(stand: &Stand) -> Layers {
     layers.recover().await.unwrap();
     assert_eq!(told(&check(&layers, Level::Full).await), "");
     for (at, tar) in stand.tars.iter().enumerate() {
-        let row = layers.store().facts().layer(&stand.chain(at)).unwrap().unwrap();
+        let row = layers
+            .store()
+            .facts()
+            .layer(&stand.chain(at))
+            .unwrap()
+            .unwrap();
         let written = layers.export(&row, std::io::sink()).await.unwrap();
         assert_eq!(written.size.0, tar.len() as u64);
     }
@@ -41,7 +46,10 @@ fn drivers() -> Vec<&'static str> {
     let place = std::env::temp_dir();
     let mut able = Vec::new();
     for name in ["vfs", "overlay", "btrfs"] {
-        match registry.get(name).map(|factory| factory.probe(&host, &place)) {
+        match registry
+            .get(name)
+            .map(|factory| factory.probe(&host, &place))
+        {
             Ok(strata_driver::Availability::Available(_)) => able.push(name),
             Ok(strata_driver::Availability::Unavailable(why)) => {
                 eprintln!("skipped: {name}: {}", why.missing);
@@ -143,7 +151,11 @@ async fn a_migration_that_fails_leaves_nothing() {
     // Layers above the spoiled one are not reached, and none is lost.
     let file = stand.in_tree("etc/passwd", "root:x:0:0\napp:x:1:1\n");
     fs_err::write(&file, "root:x:0:0\nApp:x:1:1\n").unwrap();
-    let error = stand.open().migrate(to("overlay"), |_| {}).await.unwrap_err();
+    let error = stand
+        .open()
+        .migrate(to("overlay"), |_| {})
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{}", error.chain());
     assert!(error.chain().contains("etc/passwd"), "{}", error.chain());
     assert!(!stand.root().join("layers.next").exists());
@@ -165,13 +177,20 @@ async fn who_is_at_work_keeps_a_migration_away() {
     other.find(&stand.chain(0)).await.unwrap().unwrap();
     let error = migrate(&mut stand, "overlay").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Busy);
-    assert!(error.to_string().contains("somebody else is at work"), "{error}");
+    assert!(
+        error.to_string().contains("somebody else is at work"),
+        "{error}"
+    );
 
     // A snapshot that is no layer's.
     let key = SnapshotName::new("container").unwrap();
     let options = PrepareOptions::default();
     let top = name_of(&stand.chain(3));
-    other.driver().prepare(&key, Some(&top), &options).await.unwrap();
+    other
+        .driver()
+        .prepare(&key, Some(&top), &options)
+        .await
+        .unwrap();
     drop(other);
     let error = migrate(&mut stand, "overlay").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InUse);

@@ -63,7 +63,10 @@ async fn a_layer_that_is_in_use_stays() {
         let report = repair(&layers).await;
         let why = format!("{:?}", report.repaired);
         assert!(told(&report).contains("etc/hosts"), "{report:?}");
-        assert!(why.contains("the active snapshot container stands on it"), "{why}");
+        assert!(
+            why.contains("the active snapshot container stands on it"),
+            "{why}"
+        );
         assert_eq!(driver.list().await.unwrap().len(), 5);
         drop(seen);
         driver.remove(&key).await.unwrap();
@@ -109,7 +112,11 @@ async fn a_snapshot_whose_row_was_lost_is_taken_in() {
         }
         let layers = stand.open();
         let report = check(&layers, Level::Quick).await;
-        assert!(told(&report).contains("it is a layer's, and no row is"), "{}", told(&report));
+        assert!(
+            told(&report).contains("it is a layer's, and no row is"),
+            "{}",
+            told(&report)
+        );
         let report = repair(&layers).await;
         let outcomes: Vec<_> = report.repaired.iter().map(|done| &done.outcome).collect();
         assert!(outcomes.contains(&&Outcome::TakenIn), "{report:?}");

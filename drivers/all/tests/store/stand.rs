@@ -112,7 +112,10 @@ pub(crate) fn four_layers() -> Vec<Vec<u8>> {
             .file("etc/hosts", "127.0.0.1 localhost\n")
             .directory("usr")
             .directory("usr/bin")
-            .file("usr/bin/tool", "first tool, the one that comes with the base")
+            .file(
+                "usr/bin/tool",
+                "first tool, the one that comes with the base",
+            )
             .symlink("bin", "usr/bin")
             .directory("var")
             .directory("var/cache")
@@ -231,12 +234,7 @@ pub(crate) fn diff_of(tar: &[u8]) -> DiffId {
 }
 
 /// Puts an image together from tars; its id.
-pub(crate) async fn install(
-    layers: &Layers,
-    tars: &[Vec<u8>],
-    blobs: Blob,
-    name: &str,
-) -> Digest {
+pub(crate) async fn install(layers: &Layers, tars: &[Vec<u8>], blobs: Blob, name: &str) -> Digest {
     let store = layers.store();
     let mut parent = None;
     let mut chains = Vec::new();
@@ -281,7 +279,10 @@ pub(crate) async fn install(
             labels: BTreeMap::new(),
             layers: chains,
             blobs: taken,
-            names: vec![(format!("docker.io/library/{name}"), Target::Tag("latest".into()))],
+            names: vec![(
+                format!("docker.io/library/{name}"),
+                Target::Tag("latest".into()),
+            )],
         })
         .unwrap();
     id

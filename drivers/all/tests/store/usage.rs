@@ -23,7 +23,10 @@ async fn images_are_added_up() {
             assert_eq!((image.all.tar, image.all.blob), (tars, tars));
             assert!(image.all.journal > 0 && image.all.inodes > 0);
         }
-        let below = report.images.iter().find(|image| image.names == ["below:latest"]);
+        let below = report
+            .images
+            .iter()
+            .find(|image| image.names == ["below:latest"]);
         assert_eq!(below.unwrap().exclusive.contents, 0);
         let image = below.unwrap().id;
         let one = usage(&layers, Some(&image)).await.unwrap();

@@ -95,6 +95,12 @@ impl Layers {
         }
     }
 
+    /// The blob that a layer came from, where its snapshot says so.
+    pub async fn blob_of(&self, chain: &ChainId) -> Result<Option<Digest>> {
+        let info = self.driver.stat(&name_of(chain)).await?;
+        Ok(blob_of(&info))
+    }
+
     /// Takes in a committed snapshot whose row was lost.
     pub(crate) async fn adopt(&self, chain: &ChainId) -> Result<Option<LayerRow>> {
         match self.driver.stat(&name_of(chain)).await {

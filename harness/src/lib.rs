@@ -14,6 +14,7 @@ pub mod conformance;
 pub mod cross;
 pub mod edit;
 pub mod fixture;
+pub mod images;
 pub mod interrupt;
 pub mod leaks;
 pub mod live;

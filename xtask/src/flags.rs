@@ -3,12 +3,15 @@
 use crate::bench::{Against, Bench};
 use crate::clean::Clean;
 use crate::exit::Stop;
+use crate::images::Images;
+use crate::peers::{Comparison, Peers};
 use crate::rootfs::Rootfs;
 use crate::smoke::Smoke;
 use crate::soak::Soak;
 use crate::test::{AfterFailure, Place, Test};
 use crate::tidy::Tidy;
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 pub(crate) const USAGE: &str = "\
 cargo xtask COMMAND
@@ -28,6 +31,11 @@ cargo xtask COMMAND
   tidy          the house rules that the compiler does not check
   clean         remove mounts, loop devices and directories that a killed run left behind
   rootfs        make the cached root file system that `bench` uses, and print where it is
+  images        make the cached test images (an OCI image layout), and print where they are
+  peers [--rounds N] [--image NAME] [--only NAME,...] [--strata PATH [--driver NAME,...]]
+                pull a test image by turns with other people's tools, by hand (the floor), and with
+                a `strata` that was built before; a table of times and CPU
+  peers --tree  make the cached tree of those tools, and print where it is
 
   --fresh       in a new Debian chroot that holds only gcc, git and Rust, from a clean clone of HEAD
   --cold        there without the cached root file system of this host
@@ -49,6 +57,8 @@ pub(crate) enum Command {
     Smoke(Smoke),
     Soak(Soak),
     Rootfs(Rootfs),
+    Images(Images),
+    Peers(Peers),
 }
 
 /// Reads the arguments that follow the program's name.
@@ -91,12 +101,12 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> anyhow::Result<Command> {
         Some("docs") => Command::Docs,
         Some("clean") => Command::Clean(Clean::everywhere()),
         Some("rootfs") => Command::Rootfs(Rootfs {
-            build: arguments
-                .opt_value_from_os_str("--build", |value| {
-                    Ok::<_, std::convert::Infallible>(value.into())
-                })
-                .map_err(|error| Stop::Usage(error.to_string()))?,
+            build: directory(&mut arguments)?,
         }),
+        Some("images") => Command::Images(Images {
+            build: directory(&mut arguments)?,
+        }),
+        Some("peers") => Command::Peers(peers(&mut arguments)?),
         None => Command::Help,
         Some(other) => {
             return Err(Stop::Usage(format!("unknown command `{other}`\n\n{USAGE}")).into());
@@ -120,6 +130,48 @@ fn optional(
     arguments
         .opt_value_from_str(flag)
         .map_err(|error| Stop::Usage(error.to_string()))
+}
+
+/// Where a process that we start ourselves is to build something.
+fn directory(arguments: &mut pico_args::Arguments) -> Result<Option<PathBuf>, Stop> {
+    path(arguments, "--build")
+}
+
+fn path(arguments: &mut pico_args::Arguments, flag: &'static str) -> Result<Option<PathBuf>, Stop> {
+    arguments
+        .opt_value_from_os_str(flag, |value| {
+            Ok::<_, std::convert::Infallible>(value.into())
+        })
+        .map_err(|error| Stop::Usage(error.to_string()))
+}
+
+fn peers(arguments: &mut pico_args::Arguments) -> Result<Peers, Stop> {
+    if let Some(tree) = directory(arguments)? {
+        return Ok(Peers::Build(tree));
+    }
+    if arguments.contains("--tree") {
+        return Ok(Peers::Tree);
+    }
+    let rounds = optional(arguments, "--rounds")?.map_or(Ok(5), |text| {
+        text.parse::<usize>()
+            .map_err(|error| Stop::Usage(format!("`--rounds {text}`: {error}")))
+    })?;
+    let list = |text: Option<String>| -> Vec<String> {
+        let text = text.unwrap_or_default();
+        text.split(',')
+            .filter(|part| !part.is_empty())
+            .map(str::to_owned)
+            .collect()
+    };
+    let drivers = optional(arguments, "--driver")?.unwrap_or_else(|| "overlay".to_owned());
+    Ok(Peers::Compare(Comparison {
+        rounds,
+        image: optional(arguments, "--image")?.unwrap_or_else(|| "app".to_owned()),
+        only: list(optional(arguments, "--only")?),
+        strata: path(arguments, "--strata")?,
+        drivers: list(Some(drivers)),
+        inside: path(arguments, "--inside")?,
+    }))
 }
 
 fn place(arguments: &mut pico_args::Arguments) -> Result<Place, Stop> {

@@ -14,8 +14,10 @@ mod docs;
 mod exit;
 mod flags;
 mod fresh;
+mod images;
 mod mirror;
 mod namespace;
+mod peers;
 mod quiet;
 mod rootfs;
 mod setup;
@@ -63,6 +65,8 @@ fn run() -> anyhow::Result<()> {
         Command::Smoke(command) => command.run(&sh)?,
         Command::Soak(command) => command.run(&sh)?,
         Command::Rootfs(command) => command.run(&sh)?,
+        Command::Images(command) => command.run(&sh)?,
+        Command::Peers(command) => command.run(&sh)?,
     }
     Ok(())
 }

@@ -120,7 +120,7 @@ fn name() -> anyhow::Result<String> {
 }
 
 /// Debian's name for the processor.
-fn architecture() -> anyhow::Result<&'static str> {
+pub(crate) fn architecture() -> anyhow::Result<&'static str> {
     Ok(match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
@@ -206,7 +206,7 @@ fn pack(sh: &Shell, tree: &Path, file: &Path, what: &[&str]) -> anyhow::Result<(
 }
 
 /// Bytes of memory that can be had without swapping; 0 if that is unknown.
-fn memory_available() -> u64 {
+pub(crate) fn memory_available() -> u64 {
     let kibibytes = fs_err::read_to_string("/proc/meminfo")
         .ok()
         .and_then(|text| {

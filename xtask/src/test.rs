@@ -4,6 +4,7 @@ use crate::btrfs;
 use crate::clean::Clean;
 use crate::exit::Stop;
 use crate::fresh::Fresh;
+use crate::images;
 use crate::setup::{self, Purpose};
 use crate::smoke;
 use crate::tally::{self, Tally};
@@ -159,6 +160,7 @@ fn set_up(sh: &Shell) -> anyhow::Result<Tally> {
     let purposes = [Purpose::Fixtures, Purpose::Rootless, Purpose::BtrfsDriver];
     setup::ensure(sh, &purposes)?;
     tools::ensure(sh)?;
+    images::prepare(sh)?;
     if !setup::is_root() {
         eprintln!("not root: what mounts or makes devices is skipped, and counted as skipped");
     }

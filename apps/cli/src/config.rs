@@ -25,7 +25,27 @@ pub(crate) struct File {
     #[serde(default)]
     pub(crate) bench: BenchFile,
     #[serde(default)]
+    pub(crate) registries: RegistriesFile,
+    #[serde(default)]
     pub(crate) workloads: Vec<UserWorkload>,
+}
+
+/// How registries are reached.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RegistriesFile {
+    /// The one that a search asks that names none.
+    pub(crate) default: Option<String>,
+    /// Those that may be reached without TLS; loopback always may.
+    #[serde(default)]
+    pub(crate) insecure: Vec<String>,
+    /// By registry, others that are asked before it.
+    #[serde(default)]
+    pub(crate) mirrors: BTreeMap<String, Vec<String>>,
+    /// Seconds of silence after which a request is given up.
+    pub(crate) timeout: Option<u64>,
+    /// Attempts in all.
+    pub(crate) attempts: Option<u32>,
 }
 
 /// Defaults for `strata bench`.

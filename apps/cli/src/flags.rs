@@ -1,6 +1,7 @@
 //! What the command line takes.
 
 use crate::config::{self, Given};
+use crate::image::flags::{ImageCommand, SystemCommand};
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -16,6 +17,15 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 }
 
+impl Arguments {
+    /// How much is logged. `system df -v` asks for rows, not for a log.
+    pub(crate) fn log_level(&self) -> u8 {
+        let is_df = matches!(&self.command, Command::Image(ImageCommand::System(group))
+            if matches!(group.command, SystemCommand::Df { .. }));
+        self.global.verbose - u8::from(is_df && self.global.verbose > 0)
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Global {
     /// Directory of the driver
@@ -25,8 +35,12 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "NAME")]
     driver: Option<String>,
     /// An option of that driver; may be given more than once
-    #[arg(long = "option", short = 'o', global = true, value_name = "KEY=VALUE")]
+    #[arg(long = "option", global = true, value_name = "KEY=VALUE")]
     options: Vec<String>,
+    // Not global: `save -o` is Docker's. Commands that drive drivers by hand have their own.
+    /// The same
+    #[arg(short = 'o', value_name = "KEY=VALUE")]
+    options_before: Vec<String>,
     /// What survives a power loss: durable or volatile
     #[arg(long, global = true, value_name = "CLASS")]
     durability: Option<String>,
@@ -39,7 +53,7 @@ pub(crate) struct Global {
 }
 
 impl Global {
-    pub(crate) fn given(&self) -> anyhow::Result<Given> {
+    pub(crate) fn given(&self, options_after: &[String]) -> anyhow::Result<Given> {
         Ok(Given {
             config: self.config.clone(),
             root: self.root.clone(),
@@ -49,7 +63,7 @@ impl Global {
                 .as_deref()
                 .map(config::parse_durability)
                 .transpose()?,
-            options: self.options.clone(),
+            options: [&self.options[..], &self.options_before, options_after].concat(),
         })
     }
 }
@@ -69,10 +83,41 @@ pub(crate) enum Command {
     Snapshot(SnapshotFlags),
     /// Show the configuration
     Config(ConfigFlags),
+    #[command(flatten)]
+    Image(ImageCommand),
+}
+
+impl Command {
+    /// Options of the driver that were given after the command's name.
+    pub(crate) fn driver_options(&self) -> &[String] {
+        match self {
+            Self::Probe(flags) => &flags.driver.options,
+            Self::Verify(flags) => &flags.driver.options,
+            Self::Bench(flags) => &flags.driver.options,
+            Self::Snapshot(flags) => &flags.driver.options,
+            Self::Config(flags) => &flags.driver.options,
+            Self::Compare(_) | Self::Image(_) => &[],
+        }
+    }
+}
+
+/// `-o` after the name of a command.
+#[derive(Debug, Args)]
+pub(crate) struct DriverOptions {
+    /// An option of the driver; may be given more than once
+    #[arg(
+        short = 'o',
+        global = true,
+        id = "driver-option",
+        value_name = "KEY=VALUE"
+    )]
+    pub(crate) options: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ProbeFlags {
+    #[command(flatten)]
+    pub(crate) driver: DriverOptions,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -84,6 +129,8 @@ pub(crate) struct ProbeFlags {
     reason = "each is a flag on the command line"
 )]
 pub(crate) struct VerifyFlags {
+    #[command(flatten)]
+    pub(crate) driver: DriverOptions,
     /// Drivers that must be available here, with equal case lists
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) require: Vec<String>,
@@ -143,6 +190,8 @@ pub(crate) struct VerifyFlags {
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchFlags {
+    #[command(flatten)]
+    pub(crate) driver: DriverOptions,
     /// What to compare: DRIVER:FILESYSTEM[,KEY=VALUE...]; may be given more than once
     #[arg(long = "cell", value_name = "CELL")]
     pub(crate) cells: Vec<String>,
@@ -217,6 +266,8 @@ pub(crate) struct GateFlags {
 
 #[derive(Debug, Args)]
 pub(crate) struct ConfigFlags {
+    #[command(flatten)]
+    pub(crate) driver: DriverOptions,
     #[command(subcommand)]
     pub(crate) command: ConfigCommand,
 }
@@ -229,6 +280,8 @@ pub(crate) enum ConfigCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct SnapshotFlags {
+    #[command(flatten)]
+    pub(crate) driver: DriverOptions,
     #[command(subcommand)]
     pub(crate) command: SnapshotCommand,
 }

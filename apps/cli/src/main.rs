@@ -9,7 +9,9 @@ mod config;
     reason = "the commands that use all of it are not there yet"
 )]
 mod docker;
+mod file;
 mod flags;
+mod image;
 mod opening;
 mod probe;
 mod show;
@@ -27,7 +29,7 @@ fn main() -> ExitCode {
         return code;
     }
     let arguments = Arguments::parse();
-    log_to_stderr(arguments.global.verbose);
+    log_to_stderr(arguments.log_level());
     match run(&arguments) {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
@@ -44,7 +46,10 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let registry = strata_drivers::registry();
-    let settings = config::Settings::load(arguments.global.given()?, &registry)?;
+    let settings = config::Settings::load(
+        arguments.global.given(arguments.command.driver_options())?,
+        &registry,
+    )?;
     match &arguments.command {
         Command::Probe(flags) => probe::run(flags, &settings, &registry),
         Command::Verify(flags) => verify::run(flags, &settings, &registry),
@@ -52,6 +57,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Command::Compare(flags) => compare::run(flags),
         Command::Snapshot(flags) => snapshot::run(flags, &settings, &registry),
         Command::Config(flags) => show::run(flags, &settings, &registry),
+        Command::Image(command) => {
+            image::run(command, &settings, &registry, arguments.global.verbose)
+        }
     }
 }
 

@@ -2,18 +2,21 @@
 
 use crate::config::{Origin, Setting, Settings};
 use anyhow::Context as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strata_driver::catalog::Catalog;
 use strata_driver::{Availability, Error, ErrorKind, Host, OpenOptions, Registry, StorageDriver};
+use strata_store::{Layout, Store};
 
 /// The driver that holds for this run: named, or what the root already holds, or the first
 /// that probes well.
 pub(crate) fn choose(
+    root: &Path,
     settings: &Settings,
     registry: &Registry,
     host: &Host,
 ) -> anyhow::Result<Setting<String>> {
-    let held = Catalog::peek(&settings.root.value)?;
+    let held = Catalog::peek(root)?;
     if let Some(named) = &settings.driver {
         // Another driver's root is refused by the catalogue itself, which names both.
         return Ok(named.clone());
@@ -26,7 +29,7 @@ pub(crate) fn choose(
     }
     let mut reasons = Vec::new();
     for factory in registry.factories() {
-        match factory.probe(host, &settings.root.value) {
+        match factory.probe(host, root) {
             Availability::Available(_) => {
                 let name = factory.name().to_string();
                 if strata_drivers::LAST_RESORT.contains(&name.as_str()) {
@@ -57,10 +60,28 @@ pub(crate) fn open(
     settings: &Settings,
     registry: &Registry,
 ) -> anyhow::Result<Arc<dyn StorageDriver>> {
+    open_at(&driver_root(settings)?, settings, registry)
+}
+
+/// Where the driver of these settings is: a store's root holds it below.
+pub(crate) fn driver_root(settings: &Settings) -> anyhow::Result<PathBuf> {
+    let root = &settings.root.value;
+    Ok(if Store::is_at(root)? {
+        Layout::new(root).driver()
+    } else {
+        root.clone()
+    })
+}
+
+/// Opens the chosen driver at `root`.
+pub(crate) fn open_at(
+    root: &Path,
+    settings: &Settings,
+    registry: &Registry,
+) -> anyhow::Result<Arc<dyn StorageDriver>> {
     let host = Host::probe();
-    let name = choose(settings, registry, &host)?.value;
-    let mut options =
-        OpenOptions::new(absolute(settings)?).with_durability(settings.durability.value);
+    let name = choose(root, settings, registry, &host)?.value;
+    let mut options = OpenOptions::new(absolute(root)?).with_durability(settings.durability.value);
     for (key, setting) in settings.options.get(&name).into_iter().flatten() {
         options = options.with_setting(key, &setting.value);
     }
@@ -68,8 +89,8 @@ pub(crate) fn open(
 }
 
 /// Mount options need a path that means the same from everywhere.
-fn absolute(settings: &Settings) -> anyhow::Result<std::path::PathBuf> {
-    std::path::absolute(&settings.root.value).context("the root cannot be made absolute")
+fn absolute(root: &Path) -> anyhow::Result<PathBuf> {
+    std::path::absolute(root).context("the root cannot be made absolute")
 }
 
 /// The runtime for drivers: the calling thread does the blocking work itself.

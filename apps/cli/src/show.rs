@@ -28,7 +28,12 @@ pub(crate) fn run(
         &root.value.display().to_string(),
         &root.origin.to_string(),
     )?;
-    match opening::choose(settings, registry, &Host::probe()) {
+    match opening::choose(
+        &opening::driver_root(settings)?,
+        settings,
+        registry,
+        &Host::probe(),
+    ) {
         Ok(Setting { value, origin }) => line("driver", &value, &origin.to_string())?,
         Err(error) => line("driver", "~", &format!("{error:#}"))?,
     }

@@ -1,6 +1,7 @@
 //! `strata snapshot`: one driver by hand, JSON out.
 
 use crate::config::Settings;
+use crate::file;
 use crate::flags::{Lower, SnapshotCommand, SnapshotFlags};
 use crate::opening;
 use anyhow::{Context as _, bail};
@@ -28,7 +29,7 @@ pub(crate) fn run(
         flags.command,
         SnapshotCommand::Prepare { .. } | SnapshotCommand::View { .. }
     );
-    let root = &settings.root.value;
+    let root = &opening::driver_root(settings)?;
     if !makes_root && Catalog::peek(root)?.is_none() {
         bail!(
             "no driver's root is at `{}`; `strata snapshot prepare KEY` makes one",
@@ -188,29 +189,10 @@ fn write_out(mut from: impl Read, output: Option<&Path>) -> anyhow::Result<()> {
         std::io::copy(&mut from, &mut std::io::stdout().lock())?;
         return Ok(());
     };
-    // What is no regular file (`/dev/null`, a pipe) is written to, not replaced.
-    let target = match path.metadata() {
-        Ok(found) if !found.is_file() => {
-            let mut file = fs_err::OpenOptions::new().write(true).open(path)?;
-            std::io::copy(&mut from, &mut file)?;
-            return Ok(());
-        }
-        Ok(_) => fs_err::canonicalize(path)?,
-        Err(_) => path.to_owned(),
-    };
-    // A half-written layer must not pass for a whole one, and is nobody else's file.
-    let mut part = target.clone().into_os_string();
-    part.push(format!(".{}.part", std::process::id()));
-    let part = std::path::PathBuf::from(part);
-    let mut file = fs_err::File::create_new(&part)?;
-    let copied = std::io::copy(&mut from, &mut file).map_err(anyhow::Error::from);
-    match copied.and_then(|_| Ok(fs_err::rename(&part, &target)?)) {
-        Ok(()) => Ok(()),
-        Err(error) => {
-            fs_err::remove_file(&part).context("the part that was written stays")?;
-            Err(error)
-        }
-    }
+    file::written_whole(path, |mut part| {
+        std::io::copy(&mut from, &mut part)?;
+        Ok(())
+    })
 }
 
 /// The name of something that exists.

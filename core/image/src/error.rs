@@ -30,12 +30,20 @@ pub enum ImageError {
         platform: String,
     },
     /// The registry knows no such manifest.
-    #[error("manifest for {reference} not found: manifest unknown: {message}")]
+    #[error("manifest for {reference} not found: {message}")]
     ManifestUnknown {
         /// What was asked for, in familiar form.
         reference: String,
         /// The registry's own words.
         message: String,
+    },
+    /// The registry knows no such repository.
+    #[error(
+        "repository {repository} not found: name unknown: repository name not known to registry"
+    )]
+    RepositoryUnknown {
+        /// In familiar form.
+        repository: String,
     },
     /// The registry knows no such blob.
     #[error("blob {digest} not found in {repository}: blob unknown to registry")]
@@ -152,7 +160,7 @@ pub enum ImageError {
         /// Bytes by the descriptor.
         size: u64,
     },
-    /// The blob ended early, and the registry says that this is all.
+    /// The blob ended early.
     #[error("blob {digest} is shorter than its descriptor says: {found} of {size} bytes came")]
     BlobTooShort {
         /// Whose bytes.
@@ -161,6 +169,8 @@ pub enum ImageError {
         size: u64,
         /// Bytes that came.
         found: u64,
+        /// Whether the registry says that this is all; else it may have been the network.
+        is_announced: bool,
     },
     /// A setting, a credential file or a credential program is unusable.
     #[error("{what}: {why}")]
@@ -230,6 +240,7 @@ impl ImageError {
             Self::TooManyRequests { .. } | Self::Broken { .. } | Self::Stalled { .. } => true,
             Self::Status { status, .. } => matches!(status, 429 | 500 | 502 | 503 | 504),
             Self::Unreachable { is_transient, .. } => *is_transient,
+            Self::BlobTooShort { is_announced, .. } => !is_announced,
             _ => false,
         }
     }

@@ -139,22 +139,23 @@ impl<'a> Images<'a> {
         let facts = self.store.facts();
         if let Some((reference, target)) = &found.name {
             let repository = reference.repository().to_string();
-            facts.remove_reference(&repository, target)?;
-            removal.untag(&repository, target);
-            let left = facts.references_of(&found.id)?;
-            let is_tagged = left
+            let names = facts.references_of(&found.id)?;
+            let is_here = |row: &&ReferenceRow| row.repository == repository;
+            let is_tagged = names
                 .iter()
-                .any(|row| row.repository == repository && matches!(row.target, Target::Tag(_)));
-            let mut remaining = left.len();
-            if matches!(target, Target::Tag(_)) && !is_tagged {
-                // Digests alone keep nothing.
-                for row in left.iter().filter(|row| row.repository == repository) {
-                    facts.remove_reference(&row.repository, &row.target)?;
+                .filter(is_here)
+                .any(|row| matches!(row.target, Target::Tag(_)) && row.target != *target);
+            // Digests alone keep nothing of a repository whose last tag goes.
+            let takes_digests = matches!(target, Target::Tag(_)) && !is_tagged;
+            let (going, staying): (Vec<ReferenceRow>, Vec<_>) = names
+                .into_iter()
+                .partition(|row| is_here(&row) && (row.target == *target || takes_digests));
+            // An image that others were built upon stays without a name.
+            if !staying.is_empty() || !facts.children(&found.id)?.is_empty() {
+                facts.remove_references(&going)?;
+                for row in &going {
                     removal.untag(&row.repository, &row.target);
-                    remaining -= 1;
                 }
-            }
-            if remaining > 0 {
                 return Ok(());
             }
         } else {
@@ -175,7 +176,8 @@ impl<'a> Images<'a> {
         self.delete(&found.id, options, removal)
     }
 
-    /// Deletes an image and, if asked, the nameless ones that it alone was built upon.
+    /// Deletes an image with its names and, if asked, the nameless ones that it alone was built
+    /// upon.
     fn delete(&self, id: &Digest, options: RemoveOptions, removal: &mut Removal) -> Result<()> {
         let facts = self.store.facts();
         if !facts.children(id)?.is_empty() {

@@ -13,11 +13,14 @@ pub mod images;
 pub mod import;
 pub mod install;
 pub mod layout;
+pub mod mend;
 pub mod progress;
 pub mod pull;
 pub mod push;
 pub mod reference;
 pub mod registry;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 mod error;
 mod outgoing;

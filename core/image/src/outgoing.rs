@@ -156,7 +156,7 @@ async fn leased(layers: &Layers, id: &Digest) -> Result<Vec<LayerRow>> {
                 .because("a layer of it is not in the store")
                 .with("image", id)
                 .with("layer", row.chain)
-                .hint("`strata system check --repair` says what can be made good")
+                .hint("`strata check --repair` says what can be made good")
                 .into());
         }
     }

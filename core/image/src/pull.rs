@@ -80,6 +80,12 @@ impl Puller {
         let config = store.document(&id)?;
         let config = ImageConfig::parse(&config)?;
         config.check_layers(manifest.layers.len())?;
+        // Of an image that is there, as a rule, nothing needs to be told.
+        let installer = if store.facts().image(&id)?.is_some() {
+            installer.with_progress(Arc::new(crate::progress::Silent))
+        } else {
+            installer
+        };
         let chains = installer.layers(&planned(&config, &manifest)).await?;
         let mut documents = vec![(document, BlobRole::Manifest)];
         if documents[0].0.digest != top.digest {

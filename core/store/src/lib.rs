@@ -4,12 +4,14 @@
 #![forbid(unsafe_code)]
 
 mod blobs;
+pub mod check;
 mod export;
 mod facts;
 mod ids;
 pub mod journal;
 mod layers;
 mod layout;
+mod migrate;
 mod store;
 mod sweep;
 
@@ -20,5 +22,6 @@ pub use facts::{
 pub use ids::{ChainId, Digest, parse_diff_id};
 pub use layers::{Draft, Layers, Place, Tar, name_of};
 pub use layout::Layout;
+pub use migrate::{Migrated, MigrationStep};
 pub use store::{BlobSource, LARGEST_DOCUMENT, Store};
 pub use sweep::Recovered;

@@ -95,6 +95,17 @@ impl Store {
         holder::is_gone(self.layout.root(), name)
     }
 
+    /// Whether another instance that lives has leases.
+    pub(crate) fn has_others(&self) -> Result<bool> {
+        let own = self.holder.get().map(Holder::name);
+        for holder in self.facts.holders()? {
+            if Some(holder.as_str()) != own && !self.is_gone(&holder)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// A blob, or the right to bring it. From now on it is leased to this instance. Blocking: what
     /// came of it before is hashed.
     pub fn blob(&self, digest: &Digest, size: Bytes) -> Result<BlobSource> {
@@ -165,7 +176,7 @@ impl Store {
             return Err(Error::new(ErrorKind::Corrupt, OPERATION)
                 .because("its bytes are not those that its digest names")
                 .with("blob", digest)
-                .hint("`strata system check --repair` says what can be made good"));
+                .hint("`strata check --repair` says what can be made good"));
         }
         Ok(bytes)
     }

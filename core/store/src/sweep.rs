@@ -22,9 +22,12 @@ pub struct Recovered {
 }
 
 impl Store {
-    /// Whether something waits for [`Layers::recover`]: an instance that died, or doomed rows.
+    /// Whether something waits for [`Layers::recover`]: an instance that died, doomed rows,
+    /// or a migration that did not come to its end.
     pub fn needs_recovery(&self) -> Result<bool> {
-        Ok(holder::any_gone(self.layout().root())? || self.facts().has_doomed()?)
+        Ok(holder::any_gone(self.layout().root())?
+            || self.facts().has_doomed()?
+            || self.layout().next_driver().exists())
     }
 
     /// Dooms every layer and blob that no image takes and nobody uses, and deletes what is left
@@ -149,6 +152,13 @@ impl Layers {
             }
         }
         self.driver.reclaim().await?;
+        if store.layout().next_driver().exists() {
+            // One that cannot be removed keeps nothing else from being mended.
+            match crate::migrate::remove_left(store) {
+                Ok(removed) => recovered.files += u64::from(removed),
+                Err(error) => tracing::warn!(error = %error.chain(), "a root of a migration stays"),
+            }
+        }
         recovered.blobs = store.take_in_blobs()?;
         recovered.files = store.remove_strays(&diffs)?;
         holder::sweep(store.layout().root())?;

@@ -63,7 +63,11 @@ fn may_depend(folder: &str, dependency: &Dependency<'_>, drivers: &[String]) -> 
         "xtask" | "core/sys" => false,
         "core/driver" => name == "strata-sys",
         "core/store" => matches!(name, "strata-sys" | "strata-driver"),
-        "core/image" => matches!(name, "strata-sys" | "strata-driver" | "strata-store"),
+        "core/image" => {
+            // Itself with more features, for its own tests.
+            matches!(name, "strata-sys" | "strata-driver" | "strata-store")
+                || (is_for_tests && name == "strata-image")
+        }
         "harness" => !is_driver && name != "strata" && name != "xtask",
         "drivers/all" => name != "strata" && (name != "strata-harness" || is_for_tests),
         _ if folder.starts_with("drivers/") => {

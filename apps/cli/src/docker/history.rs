@@ -60,8 +60,8 @@ pub(crate) fn write(
         "CreatedAt"
     };
     let format = match options.format.as_deref() {
-        None | Some(TABLE) if options.is_quiet => Format::new(QUIET),
-        None | Some(TABLE) => Format::new(format!(
+        None | Some("" | TABLE) if options.is_quiet => Format::new(QUIET),
+        None | Some("" | TABLE) => Format::new(format!(
             "table {{{{.ID}}}}\\t{{{{.{created}}}}}\\t{{{{.CreatedBy}}}}\\t{{{{.Size}}}}\\t\
              {{{{.Comment}}}}"
         )),

@@ -67,7 +67,8 @@ pub(crate) fn sort(images: &mut [ImageSummary]) {
 }
 
 fn format(options: &ImageOptions) -> Format {
-    let given = options.format.as_deref().unwrap_or(TABLE);
+    let given = options.format.as_deref();
+    let given = given.filter(|given| !given.is_empty()).unwrap_or(TABLE);
     let (is_quiet, has_digests) = (options.is_quiet, options.shows_digests);
     match given {
         TABLE if is_quiet => Format::new(QUIET),

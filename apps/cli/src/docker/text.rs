@@ -57,5 +57,6 @@ pub(crate) fn quote(text: &str) -> String {
 /// The standard library escapes what is not printable. A mark that belongs to the letter before
 /// it is printable, so it must not stand first.
 fn is_printable(c: char) -> bool {
-    format!("{:?}", format!("a{c}")) == format!("\"a{c}\"") || c == '\''
+    let text = format!("a{c}");
+    text.escape_debug().eq(text.chars()) || c == '\''
 }

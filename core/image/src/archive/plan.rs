@@ -287,6 +287,7 @@ fn check_size(digest: &Digest, size: u64, found: u64) -> Result<()> {
             digest: *digest,
             size,
             found,
+            is_announced: true,
         }),
     }
 }

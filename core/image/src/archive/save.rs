@@ -234,7 +234,7 @@ fn copy_blob(
     Err(Error::new(ErrorKind::Corrupt, OPERATION)
         .because("its bytes are not those that its digest names")
         .with("blob", digest)
-        .hint("`strata system check --repair` says what can be made good"))
+        .hint("`strata check --repair` says what can be made good"))
 }
 
 fn path_of(digest: &Digest) -> String {

@@ -166,6 +166,14 @@ impl Manifest {
             Kind::Index => index(name, raw).map(Self::Index),
         }
     }
+
+    /// The OCI or the Docker name of the document's type.
+    pub fn media_type(&self) -> &str {
+        match self {
+            Self::Image(image) => &image.media_type,
+            Self::Index(index) => &index.media_type,
+        }
+    }
 }
 
 fn bare(name: &str) -> &str {

@@ -45,6 +45,11 @@ impl Platform {
         self.runs().iter().position(|candidate| *candidate == other)
     }
 
+    /// Whether a host of this platform runs images for `other`.
+    pub fn runs_images_of(&self, other: &Self) -> bool {
+        self.rank_of(other).is_some()
+    }
+
     /// Pairs of architecture and variant that run here, best first.
     fn runs(&self) -> Vec<(String, String)> {
         let (architecture, variant) = normalised(&self.architecture, &self.variant);
@@ -88,9 +93,8 @@ fn normalised(architecture: &str, variant: &str) -> (String, String) {
         ("x86_64" | "x86-64" | "amd64", _) => pair("amd64", &variant),
         ("aarch64" | "arm64", "" | "8" | "v8" | "v8.0") => pair("arm64", ""),
         ("aarch64" | "arm64", _) => pair("arm64", &variant),
-        ("armhf", _) => pair("arm", "v7"),
         ("armel", _) => pair("arm", "v6"),
-        ("arm", "" | "7") => pair("arm", "v7"),
+        ("armhf", _) | ("arm", "" | "7") => pair("arm", "v7"),
         ("arm", "5" | "6" | "8") => pair("arm", &format!("v{variant}")),
         _ => (architecture, variant),
     }

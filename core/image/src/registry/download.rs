@@ -68,6 +68,7 @@ async fn receive(mut body: BlobBody, blob: &Descriptor, sink: &mut dyn Sink) -> 
             digest: blob.digest,
             size: blob.size,
             found: sink.position(),
+            is_announced: false,
         });
     }
     Ok(())

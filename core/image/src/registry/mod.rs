@@ -3,12 +3,26 @@
 //! Calls of the trait make one attempt; [`retry`](crate::registry::retry) and [`download`] go on
 //! after failures that pass.
 
+mod answer;
+mod authorization;
+mod credentials;
 mod download;
+mod login;
+mod oci;
+mod push;
 mod retry;
+mod search;
+mod settings;
+mod transport;
 
+pub use credentials::{Credential, CredentialFile, Kept};
 pub use download::{Sink, download};
+pub use login::{LOGIN_SUCCEEDED, login, logout};
+pub use oci::OciRegistry;
 pub(crate) use retry::Patience;
 pub use retry::{Notify, Retry, RetryPolicy, retry};
+pub use search::{Found, FoundRow, SEARCH_LIMITS, SearchMethod};
+pub use settings::Settings;
 
 use crate::Result;
 use crate::document::{Descriptor, Document};
@@ -91,7 +105,7 @@ pub trait Registry: Send + Sync + fmt::Debug {
         offset: u64,
     ) -> Result<BlobBody>;
 
-    /// Whether the registry has a blob in this repository.
+    /// Whether the registry has a blob in this repository. Asked before it is pushed.
     async fn has_blob(&self, repository: &Repository, digest: Digest) -> Result<bool>;
 
     /// Sends a blob, or has the registry take it over from `mount_from` on the same registry.

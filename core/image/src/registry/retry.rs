@@ -115,10 +115,10 @@ impl<'a> Patience<'a> {
 }
 
 /// Repeats `attempt` while it fails with what passes.
-pub async fn retry<T>(
+pub async fn retry<T, F: Future<Output = Result<T>>>(
     policy: &RetryPolicy,
     notify: &Notify<'_>,
-    mut attempt: impl AsyncFnMut() -> Result<T>,
+    mut attempt: impl FnMut() -> F,
 ) -> Result<T> {
     let mut patience = Patience::new(policy);
     loop {

@@ -3,7 +3,7 @@
 use super::{DOOMED, Diff, Facts, HELD};
 use crate::ids::ChainId;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
-use strata_driver::database::Sync;
+use strata_driver::database::{Fault, Sync};
 use strata_driver::{Bytes, DiffId, Result};
 
 /// A layer in the store.
@@ -70,12 +70,8 @@ impl Facts {
 
     /// All layers, in order of their chains.
     pub fn layers(&self) -> Result<Vec<LayerRow>> {
-        self.database.query("list layers", |connection| {
-            let mut statement =
-                connection.prepare_cached(&format!("SELECT {COLUMNS} FROM layer"))?;
-            let rows = statement.query_map([], LayerRow::read)?;
-            Ok(rows.collect::<rusqlite::Result<_>>()?)
-        })
+        self.database
+            .query("list layers", |connection| select(connection, ""))
     }
 
     /// The layers of an image, base first.
@@ -120,4 +116,12 @@ pub(super) fn layer(
         .prepare_cached(&format!("SELECT {COLUMNS} FROM layer WHERE chain = ?1"))?
         .query_row([chain], LayerRow::read)
         .optional()
+}
+
+/// Layers by a condition.
+pub(super) fn select(connection: &Connection, condition: &str) -> Result<Vec<LayerRow>, Fault> {
+    let mut statement =
+        connection.prepare_cached(&format!("SELECT {COLUMNS} FROM layer {condition}"))?;
+    let rows = statement.query_map([], LayerRow::read)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }

@@ -4,6 +4,7 @@
 //! belong to nothing any more are *doomed* in the transaction that frees them, and their bytes go
 //! afterwards (see [`sweep`](crate::Store::sweep)).
 
+mod audit;
 mod blobs;
 mod images;
 mod layers;

@@ -120,17 +120,19 @@ impl Facts {
         })
     }
 
-    /// Ends a name; whether there was one.
-    pub fn remove_reference(&self, repository: &str, target: &Target) -> Result<bool> {
-        let (tag, digest) = target.columns();
-        self.database.write("end name", Sync::Now, |connection| {
-            let gone = connection
-                .prepare_cached(
-                    "DELETE FROM reference \
+    /// Ends names.
+    pub fn remove_references(&self, names: &[ReferenceRow]) -> Result<()> {
+        self.database.write("end names", Sync::Now, |connection| {
+            for name in names {
+                let (tag, digest) = name.target.columns();
+                connection
+                    .prepare_cached(
+                        "DELETE FROM reference \
                          WHERE repository = ?1 AND tag = ?2 AND digest = ?3",
-                )?
-                .execute(params![repository, tag, digest])?;
-            Ok(gone > 0)
+                    )?
+                    .execute(params![name.repository, tag, digest])?;
+            }
+            Ok(())
         })
     }
 }

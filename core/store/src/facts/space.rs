@@ -1,6 +1,6 @@
 //! Sizes by arithmetic over rows: what images share, what each alone takes.
 
-use super::{Facts, HELD};
+use super::{Facts, HELD, LayerRow, layers};
 use crate::ids::Digest;
 use std::collections::HashMap;
 use strata_driver::{Bytes, Result};
@@ -78,6 +78,31 @@ impl Facts {
                 space.images.insert(image, sizes);
             }
             Ok(space)
+        })
+    }
+
+    /// Layers that no image has.
+    pub fn idle_layers(&self) -> Result<Vec<LayerRow>> {
+        self.database.query("list idle layers", |connection| {
+            layers::select(
+                connection,
+                "WHERE NOT EXISTS \
+                 (SELECT 1 FROM image_layer WHERE image_layer.chain = layer.chain)",
+            )
+        })
+    }
+
+    /// Blobs that no image has.
+    pub fn idle_blobs(&self) -> Result<Vec<(Digest, Bytes)>> {
+        self.database.query("list idle blobs", |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT digest, size FROM blob WHERE NOT EXISTS \
+                 (SELECT 1 FROM image_blob WHERE image_blob.digest = blob.digest)",
+            )?;
+            let rows = statement.query_map([], |row| {
+                Ok((row.get(0)?, Bytes(row.get::<_, i64>(1)? as u64)))
+            })?;
+            Ok(rows.collect::<rusqlite::Result<_>>()?)
         })
     }
 }

@@ -11,9 +11,11 @@
 mod read;
 mod reassemble;
 mod record;
+mod stated;
 mod write;
 
 pub use read::JournalReader;
 pub use reassemble::{Reassembled, reassemble};
 pub use record::{Kind, Record};
+pub use stated::{Stated, Statement};
 pub use write::{Inline, JournalWriter, Written, write_again};

@@ -1,7 +1,7 @@
 //! `docker system df -v`: four tables, or one template for all.
 
 use super::build_cache_size;
-use crate::docker::format::{Columns, Fields, Format, JSON, RAW, TABLE, object};
+use crate::docker::format::{Columns, Fields, Format, RAW, TABLE, object};
 use crate::docker::images::{self, NONE, RowName};
 use crate::docker::names::Familiar;
 use crate::docker::rows::{BuildCache, ContainerSummary, DiskUsage, ImageSummary, Volume};
@@ -93,7 +93,6 @@ pub(super) fn write(
         RAW => Format::new(raw()),
         custom => Format::new(custom),
     };
-    let is_json = format == Format::new(JSON);
     let list = |rows: Vec<Fields>| rows.into_iter().map(object).collect::<Value>();
     let sections = [
         ("Images", list(rows.images)),
@@ -108,9 +107,6 @@ pub(super) fn write(
         &Value::Object(Map::from_iter(sections)),
         &mut out,
     )?;
-    if is_json {
-        out.push('\n');
-    }
     Ok(out)
 }
 

@@ -1,7 +1,8 @@
 //! A tree carried out on a value.
 
+use super::functions::{self, Misfit};
 use super::parser::{Branch, Node, Operand, OperandKind, Pipeline};
-use super::{Subject, TemplateError, functions, place};
+use super::{Subject, TemplateError, place};
 use serde_json::Value;
 
 /// Lists that an image's description may leave out or give as null; Go prints them as `[]`.
@@ -170,11 +171,20 @@ impl<'a> Evaluation<'a> {
             .split_first()
             .expect("the parser makes no empty command");
         let OperandKind::Function(name) = &first.kind else {
-            if !rest.is_empty() || piped.is_some() {
-                let message = format!("can't give argument to non-function {}", first.show());
-                return Err(self.error(first, &message));
-            }
-            return self.operand(first);
+            let has_arguments = !rest.is_empty() || piped.is_some();
+            let message = match first.fields.last() {
+                Some(field) if has_arguments => {
+                    format!("{field} is not a method but has arguments")
+                }
+                None if has_arguments => {
+                    format!("can't give argument to non-function {}", first.show())
+                }
+                None if matches!(first.kind, OperandKind::Literal(Value::Null)) => {
+                    "nil is not a command".to_owned()
+                }
+                _ => return self.operand(first),
+            };
+            return Err(self.error(first, &message));
         };
         let mut arguments = Vec::with_capacity(rest.len() + 1);
         for operand in rest {
@@ -182,7 +192,7 @@ impl<'a> Evaluation<'a> {
         }
         arguments.extend(piped);
         functions::call(name, &arguments, self.subject)
-            .map_err(|message| self.error(first, &message))
+            .map_err(|misfit| self.misfit(misfit, operands, &arguments))
             .and_then(|value| self.fields(first, value))
     }
 
@@ -197,7 +207,7 @@ impl<'a> Evaluation<'a> {
             OperandKind::Literal(value) => value.clone(),
             OperandKind::Nested(pipeline) => self.pipeline(pipeline)?,
             OperandKind::Function(name) => functions::call(name, &[], self.subject)
-                .map_err(|message| self.error(operand, &message))?,
+                .map_err(|misfit| self.misfit(misfit, std::slice::from_ref(operand), &[]))?,
         };
         self.fields(operand, value)
     }
@@ -228,8 +238,7 @@ impl<'a> Evaluation<'a> {
                 if within.is_object() {
                     format!("map has no entry for key \"{name}\"")
                 } else {
-                    let kind = functions::type_name(within);
-                    format!("can't evaluate field {name} in type {kind}")
+                    format!("can't evaluate field {name} in type interface {{}}")
                 }
             }
             Subject::Row(row) => {
@@ -244,11 +253,35 @@ impl<'a> Evaluation<'a> {
     }
 
     fn error(&self, operand: &Operand, message: &str) -> TemplateError {
-        TemplateError::new(format!(
-            "{}: executing \"\" at <{}>: {message}",
-            place(self.text, operand.at),
-            operand.show()
-        ))
+        self.error_at(operand.at, &operand.show(), message)
+    }
+
+    fn error_at(&self, at: usize, shown: &str, message: &str) -> TemplateError {
+        let place = place(self.text, at);
+        TemplateError::new(format!("{place}: executing \"\" at <{shown}>: {message}"))
+    }
+
+    /// Go points at the function, at the argument, or at the whole command.
+    fn misfit(&self, misfit: Misfit, operands: &[Operand], arguments: &[Value]) -> TemplateError {
+        let function = &operands[0];
+        match misfit {
+            Misfit::Count(message) => self.error(function, &message),
+            Misfit::Type { argument, wanted } => {
+                let got = match &arguments[argument] {
+                    // The engine's numbers are kept as they were written.
+                    Value::Number(_) if self.subject == Subject::Document => "json.Number",
+                    other => functions::type_name(other),
+                };
+                let operand = operands.get(argument + 1).unwrap_or(function);
+                let message = format!("wrong type for value; expected {wanted}; got {got}");
+                self.error(operand, &message)
+            }
+            Misfit::Inside(message) => {
+                let shown: Vec<_> = operands.iter().map(Operand::show).collect();
+                let message = format!("error calling {}: {message}", function.show());
+                self.error_at(function.at, &shown.join(" "), &message)
+            }
+        }
     }
 }
 
@@ -272,6 +305,7 @@ impl Operand {
             OperandKind::Dot => String::new(),
             OperandKind::Variable(name) => format!("${name}"),
             OperandKind::Function(name) => name.clone(),
+            OperandKind::Literal(Value::Null) => "nil".to_owned(),
             OperandKind::Literal(value) => value.to_string(),
             OperandKind::Nested(_) => "(...)".to_owned(),
         };

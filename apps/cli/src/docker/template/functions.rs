@@ -13,8 +13,24 @@ pub(super) fn exists(name: &str) -> bool {
     NAMES.contains(&name)
 }
 
-/// Calls a function. The error says what does not fit, as Go says it.
-pub(super) fn call(name: &str, arguments: &[Value], subject: Subject) -> Result<Value, String> {
+/// What does not fit when a function is called, as Go says it.
+#[derive(Debug)]
+pub(super) enum Misfit {
+    /// The number of arguments.
+    Count(String),
+    /// The type of one of them.
+    Type {
+        /// Which.
+        argument: usize,
+        /// Which type is wanted.
+        wanted: &'static str,
+    },
+    /// What the function says itself.
+    Inside(String),
+}
+
+/// Calls a function.
+pub(super) fn call(name: &str, arguments: &[Value], subject: Subject) -> Result<Value, Misfit> {
     let counts = match name {
         "json" | "lower" | "upper" | "title" | "len" | "not" => 1..=1,
         "split" | "join" | "truncate" | "ne" | "lt" | "le" | "gt" | "ge" => 2..=2,
@@ -29,9 +45,9 @@ pub(super) fn call(name: &str, arguments: &[Value], subject: Subject) -> Result<
         } else {
             ""
         };
-        return Err(format!(
+        return Err(Misfit::Count(format!(
             "wrong number of args for {name}: want {at_least}{wanted} got {got}"
-        ));
+        )));
     }
     // A header shows the name of its column, whatever is done to what stands below.
     if subject == Subject::Header
@@ -40,19 +56,19 @@ pub(super) fn call(name: &str, arguments: &[Value], subject: Subject) -> Result<
             "json" | "split" | "join" | "title" | "lower" | "upper" | "truncate"
         )
     {
-        return text(&arguments[0]).map(Into::into);
+        return text(arguments, 0).map(Into::into);
     }
     match name {
         "json" => Ok(json_of(&arguments[0], subject).into()),
-        "lower" => Ok(text(&arguments[0])?.to_lowercase().into()),
-        "upper" => Ok(text(&arguments[0])?.to_uppercase().into()),
-        "title" => Ok(title(text(&arguments[0])?).into()),
-        "split" => split(&arguments[0], &arguments[1]),
-        "join" => join(&arguments[0], &arguments[1]),
-        "truncate" => truncate(&arguments[0], &arguments[1]),
-        "pad" => pad(&arguments[0], &arguments[1], &arguments[2]),
+        "lower" => Ok(text(arguments, 0)?.to_lowercase().into()),
+        "upper" => Ok(text(arguments, 0)?.to_uppercase().into()),
+        "title" => Ok(title(text(arguments, 0)?).into()),
+        "split" => split(arguments),
+        "join" => join(arguments),
+        "truncate" => truncate(arguments),
+        "pad" => pad(arguments),
         "len" => length(&arguments[0]),
-        "index" => index(arguments),
+        "index" => index(arguments).map_err(Misfit::Inside),
         "not" => Ok((!truth(&arguments[0])).into()),
         "and" => Ok(last_or(arguments, |value| !truth(value))),
         "or" => Ok(last_or(arguments, truth)),
@@ -64,8 +80,8 @@ pub(super) fn call(name: &str, arguments: &[Value], subject: Subject) -> Result<
         "ge" => Ok(order(arguments)?.is_ge().into()),
         "print" => Ok(spaced(arguments, false).into()),
         "println" => Ok((spaced(arguments, true) + "\n").into()),
-        "printf" => Ok(printf(text(&arguments[0])?, &arguments[1..]).into()),
-        _ => Err(format!("function \"{name}\" not defined")),
+        "printf" => Ok(printf(text(arguments, 0)?, &arguments[1..]).into()),
+        _ => Err(Misfit::Inside(format!("function \"{name}\" not defined"))),
     }
 }
 
@@ -124,17 +140,22 @@ fn json_of(value: &Value, subject: Subject) -> String {
     json::compact(value, is_row && matches!(subject, Subject::Row(_)))
 }
 
-fn text(value: &Value) -> Result<&str, String> {
-    value.as_str().ok_or_else(|| mismatch("string", value))
+fn text(arguments: &[Value], argument: usize) -> Result<&str, Misfit> {
+    arguments[argument].as_str().ok_or(Misfit::Type {
+        argument,
+        wanted: "string",
+    })
 }
 
-fn mismatch(wanted: &str, value: &Value) -> String {
-    let got = type_name(value);
-    format!("wrong type for value; expected {wanted}; got {got}")
-}
+/// No text is padded to more than this, whatever a template asks for.
+const WIDEST: usize = 1 << 16;
 
-fn number(value: &Value) -> Result<usize, String> {
-    let number = value.as_i64().ok_or_else(|| mismatch("int", value))?;
+/// A number of characters or bytes; one below zero is none.
+fn number(arguments: &[Value], argument: usize) -> Result<usize, Misfit> {
+    let number = arguments[argument].as_i64().ok_or(Misfit::Type {
+        argument,
+        wanted: "int",
+    })?;
     Ok(usize::try_from(number).unwrap_or(0))
 }
 
@@ -157,17 +178,17 @@ fn title(text: &str) -> String {
     out
 }
 
-fn split(value: &Value, separator: &Value) -> Result<Value, String> {
-    let (value, separator) = (text(value)?, text(separator)?);
+fn split(arguments: &[Value]) -> Result<Value, Misfit> {
+    let (value, separator) = (text(arguments, 0)?, text(arguments, 1)?);
     if separator.is_empty() {
         return Ok(value.chars().map(String::from).collect());
     }
     Ok(value.split(separator).collect())
 }
 
-fn join(value: &Value, separator: &Value) -> Result<Value, String> {
-    let separator = text(separator)?;
-    let parts: Vec<String> = match value {
+fn join(arguments: &[Value]) -> Result<Value, Misfit> {
+    let separator = text(arguments, 1)?;
+    let parts: Vec<String> = match &arguments[0] {
         Value::Null => Vec::new(),
         Value::Array(items) => items.iter().map(print).collect(),
         Value::Object(fields) => {
@@ -175,63 +196,70 @@ fn join(value: &Value, separator: &Value) -> Result<Value, String> {
             parts.sort();
             parts
         }
-        other => return Err(mismatch("[]string", other)),
+        _ => {
+            return Err(Misfit::Type {
+                argument: 0,
+                wanted: "[]string",
+            });
+        }
     };
     Ok(parts.join(separator).into())
 }
 
-/// Go cuts at bytes; a character that is cut through goes as a whole.
-fn truncate(value: &Value, length: &Value) -> Result<Value, String> {
-    let (value, length) = (text(value)?, number(length)?);
+/// Go cuts at bytes; here a character that would be cut through goes as a whole.
+fn truncate(arguments: &[Value]) -> Result<Value, Misfit> {
+    let (value, length) = (text(arguments, 0)?, number(arguments, 1)?);
     Ok(value[..value.floor_char_boundary(length)].into())
 }
 
-fn pad(value: &Value, before: &Value, after: &Value) -> Result<Value, String> {
-    let value = text(value)?;
+fn pad(arguments: &[Value]) -> Result<Value, Misfit> {
+    let value = text(arguments, 0)?;
+    let before = number(arguments, 1)?.min(WIDEST);
+    let after = number(arguments, 2)?.min(WIDEST);
     if value.is_empty() {
         return Ok("".into());
     }
-    let (before, after) = (" ".repeat(number(before)?), " ".repeat(number(after)?));
-    Ok(format!("{before}{value}{after}").into())
+    Ok(format!("{}{value}{}", " ".repeat(before), " ".repeat(after)).into())
 }
 
-fn length(value: &Value) -> Result<Value, String> {
+fn length(value: &Value) -> Result<Value, Misfit> {
     match value {
         Value::String(text) => Ok(text.len().into()),
         Value::Array(items) => Ok(items.len().into()),
         Value::Object(fields) => Ok(fields.len().into()),
         Value::Null => Ok(0.into()),
-        other => Err(format!(
-            "error calling len: len of type {}",
-            type_name(other)
-        )),
+        other => Err(Misfit::Inside(format!("len of type {}", type_name(other)))),
     }
 }
 
 fn index(arguments: &[Value]) -> Result<Value, String> {
-    let mut value = &arguments[0];
+    let mut value = arguments[0].clone();
     for key in &arguments[1..] {
-        value = match (value, key) {
+        value = match (&value, key) {
             (Value::Array(items), Value::Number(at)) => {
                 let item = at.as_u64().and_then(|at| items.get(at as usize));
-                item.ok_or_else(|| {
-                    format!("error calling index: reflect: slice index out of range: {at}")
-                })?
+                item.cloned().ok_or_else(|| out_of_range(at))?
+            }
+            (Value::String(text), Value::Number(at)) => {
+                let byte = at.as_u64().and_then(|at| text.as_bytes().get(at as usize));
+                (*byte.ok_or_else(|| out_of_range(at))?).into()
             }
             // What a map does not hold is nothing.
             (Value::Object(fields), Value::String(name)) => {
-                static NOTHING: Value = Value::String(String::new());
-                fields.get(name).unwrap_or(&NOTHING)
+                fields.get(name).cloned().unwrap_or_else(|| "".into())
             }
-            (value, _) => {
-                let kind = type_name(value);
-                return Err(format!(
-                    "error calling index: can't index item of type {kind}"
-                ));
+            (Value::Array(_) | Value::String(_), key) => {
+                let kind = type_name(key);
+                return Err(format!("cannot index slice/array with type {kind}"));
             }
+            (other, _) => return Err(format!("can't index item of type {}", type_name(other))),
         };
     }
-    Ok(value.clone())
+    Ok(value)
+}
+
+fn out_of_range(at: &serde_json::Number) -> String {
+    format!("index out of range: {at}")
 }
 
 /// The first value that decides, or the last.
@@ -240,15 +268,13 @@ fn last_or(arguments: &[Value], decides: impl Fn(&Value) -> bool) -> Value {
     found.or(arguments.last()).cloned().unwrap_or(Value::Null)
 }
 
-fn order(arguments: &[Value]) -> Result<Ordering, String> {
-    match (&arguments[0], &arguments[1]) {
-        (Value::String(a), Value::String(b)) => Ok(a.cmp(b)),
-        (Value::Number(a), Value::Number(b)) => {
-            let (a, b) = (a.as_f64(), b.as_f64());
-            a.partial_cmp(&b).ok_or_else(|| "incomparable".to_owned())
-        }
-        _ => Err("incompatible types for comparison".to_owned()),
-    }
+fn order(arguments: &[Value]) -> Result<Ordering, Misfit> {
+    let order = match (&arguments[0], &arguments[1]) {
+        (Value::String(a), Value::String(b)) => Some(a.cmp(b)),
+        (Value::Number(a), Value::Number(b)) => a.as_f64().partial_cmp(&b.as_f64()),
+        _ => None,
+    };
+    order.ok_or_else(|| Misfit::Inside("incompatible types for comparison".to_owned()))
 }
 
 /// Go's `Print` puts a blank between two operands neither of which is a text, `Println` always.
@@ -288,7 +314,8 @@ fn printf(format: &str, arguments: &[Value]) -> String {
             (Some(_), Some(value)) => print(value),
         };
         arguments.next();
-        let missing = (width.unsigned_abs() as usize).saturating_sub(shown.chars().count());
+        let wanted = (width.unsigned_abs() as usize).min(WIDEST);
+        let missing = wanted.saturating_sub(shown.chars().count());
         let padding = " ".repeat(missing);
         if width < 0 {
             out.push_str(&(shown + &padding));

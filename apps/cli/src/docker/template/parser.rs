@@ -188,7 +188,7 @@ impl Parser<'_> {
     }
 
     fn pipeline(&mut self, place: &str, end: &Kind) -> Result<Pipeline, TemplateError> {
-        let (variables, is_declaration) = self.declaration(place);
+        let (variables, is_declaration) = self.declaration(place)?;
         let mut commands = vec![self.command(place)?];
         while self.peek() == Some(&Kind::Pipe) {
             self.next += 1;
@@ -209,7 +209,7 @@ impl Parser<'_> {
     }
 
     /// `$a :=`, `$a, $b :=` or `$a =`, where one stands.
-    fn declaration(&mut self, place: &str) -> (Vec<String>, bool) {
+    fn declaration(&mut self, place: &str) -> Result<(Vec<String>, bool), TemplateError> {
         let start = self.next;
         let mut variables = Vec::new();
         while let Some(Kind::Variable(name)) = self.peek().cloned() {
@@ -217,19 +217,22 @@ impl Parser<'_> {
             variables.push(name);
             match self.peek() {
                 Some(Kind::Comma) if place == "range" && variables.len() == 1 => self.next += 1,
+                Some(Kind::Comma) => {
+                    return Err(self.error(&format!("too many declarations in {place}")));
+                }
                 Some(Kind::Declare) => {
                     self.next += 1;
-                    return (variables, true);
+                    return Ok((variables, true));
                 }
                 Some(Kind::Assign) => {
                     self.next += 1;
-                    return (variables, false);
+                    return Ok((variables, false));
                 }
                 _ => break,
             }
         }
         self.next = start;
-        (Vec::new(), false)
+        Ok((Vec::new(), false))
     }
 
     fn command(&mut self, place: &str) -> Result<Vec<Operand>, TemplateError> {
@@ -239,10 +242,11 @@ impl Parser<'_> {
                 Some(Kind::Pipe | Kind::Close | Kind::CloseParenthesis) if !operands.is_empty() => {
                     return Ok(operands);
                 }
-                Some(Kind::Pipe | Kind::Close | Kind::CloseParenthesis) => {
+                Some(Kind::Close | Kind::CloseParenthesis) => {
                     let message = format!("missing value for {place}");
                     return Err(self.error(&message));
                 }
+                Some(Kind::Pipe) => return Err(self.unexpected(place)),
                 _ => operands.push(self.operand()?),
             }
         }

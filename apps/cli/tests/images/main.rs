@@ -1,0 +1,6 @@
+//! The commands of images, as a person meets them, against a real registry.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod everyday;
+mod support;

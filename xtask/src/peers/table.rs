@@ -1,0 +1,118 @@
+//! What was measured, as Markdown.
+
+use super::measure::Cost;
+use super::registry::Layer;
+use super::subject::{FLOOR, Strata, Subject, direct};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use xshell::{Shell, cmd};
+
+/// What the numbers are true of.
+pub(super) fn facts(
+    sh: &Shell,
+    tools: &Path,
+    image: &str,
+    layers: &[Layer],
+) -> anyhow::Result<String> {
+    let kernel = cmd!(sh, "uname -sr").quiet().read()?;
+    let processors = std::thread::available_parallelism()?;
+    let bytes: u64 = layers.iter().map(|layer| layer.size).sum();
+    let count = layers.len();
+    let mut text = format!(
+        "`{image}`: {count} layers, {} MB gzip, from a registry on this host; {kernel}, \
+         {processors} processors. CPU is of client and daemon; wall of what is no daemon has the \
+         tenth of a second in it that entering its tree takes.\n",
+        bytes / 1_000_000
+    );
+    for program in ["skopeo", "podman", "containerd", "docker"] {
+        // Not all say their version in the same way; none is an error.
+        let said = direct(tools, program)?.arg("--version").output()?;
+        let said = String::from_utf8_lossy(&said.stdout);
+        if let Some(line) = said.lines().next() {
+            writeln!(text, "- {line}").expect("a string takes all that is written");
+        }
+    }
+    Ok(text)
+}
+
+/// One line for each peer, in their order.
+pub(super) fn markdown(
+    subjects: &[(&Subject, Option<Strata>)],
+    costs: &BTreeMap<String, Vec<Option<Cost>>>,
+) -> String {
+    let mut text = String::from(
+        "| peer | n | wall s | cpu s | wall/floor | cpu/floor | MiB |\n|---|---|---|---|---|---|---|\n",
+    );
+    let nothing = Vec::new();
+    let floor = costs.get(FLOOR).unwrap_or(&nothing);
+    for (subject, strata) in subjects {
+        let name = strata.as_ref().map_or_else(
+            || subject.name.to_owned(),
+            |strata| format!("{} {}", subject.name, strata.driver),
+        );
+        let own = costs.get(&name).unwrap_or(&nothing);
+        let of = |part: fn(&Cost) -> f64| Spread::of(own.iter().flatten().map(part).collect());
+        let ratio = |part: fn(&Cost) -> f64| {
+            let pairs = own.iter().zip(floor);
+            let both = pairs.filter_map(|(own, floor)| Some((own.as_ref()?, floor.as_ref()?)));
+            Spread::of(both.map(|(own, floor)| part(own) / part(floor)).collect())
+        };
+        let count = own.iter().flatten().count();
+        let [wall, cpu] = [of(|cost| cost.wall), of(|cost| cost.cpu)];
+        let [wall_ratio, cpu_ratio] = [ratio(|cost| cost.wall), ratio(|cost| cost.cpu)];
+        let disk = of(|cost| cost.mebibytes as f64)
+            .map_or_else(String::new, |spread| format!("{:.0}", spread.median));
+        let show = |spread: Option<Spread>| {
+            spread.map_or_else(
+                || "failed".to_owned(),
+                |Spread {
+                     median,
+                     least,
+                     most,
+                 }| format!("{median:.2} [{least:.2}-{most:.2}]"),
+            )
+        };
+        let columns = [wall, cpu, wall_ratio, cpu_ratio].map(show).join(" | ");
+        writeln!(text, "| {name} | {count} | {columns} | {disk} |")
+            .expect("a string takes all that is written");
+    }
+    text
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Spread {
+    median: f64,
+    least: f64,
+    most: f64,
+}
+
+impl Spread {
+    fn of(mut values: Vec<f64>) -> Option<Self> {
+        values.sort_by(f64::total_cmp);
+        let middle = values.len() / 2;
+        let median = if values.len().is_multiple_of(2) {
+            f64::midpoint(*values.get(middle.checked_sub(1)?)?, values[middle])
+        } else {
+            values[middle]
+        };
+        Some(Self {
+            median,
+            least: values[0],
+            most: *values.last()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Spread;
+
+    #[test]
+    fn median_stands_between_two_in_the_middle() {
+        let of = |values: &[f64]| Spread::of(values.to_vec()).map(|spread| spread.median);
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(of(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
+    }
+}

@@ -168,7 +168,7 @@ impl Taken {
 }
 
 const HEADINGS: [&str; 8] = [
-    "", "CONTENTS", "TAR", "DRIVER", "SHARED", "INODES", "BLOB", "JOURNAL",
+    "IMAGE", "CONTENTS", "TAR", "DRIVER", "SHARED", "INODES", "BLOB", "JOURNAL",
 ];
 
 impl fmt::Display for UsageReport {
@@ -261,7 +261,7 @@ mod tests {
             layers,
         };
         let expected = "\
-                   CONTENTS     TAR   DRIVER   SHARED   INODES    BLOB   JOURNAL
+IMAGE              CONTENTS     TAR   DRIVER   SHARED   INODES    BLOB   JOURNAL
 app:latest            70005   71541    74101        -        3   35002       200
   exclusive               5    1541     4101        -        3       2       200
   shared              70000   71536    74096       12        3   35000       200

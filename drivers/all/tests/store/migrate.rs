@@ -4,7 +4,10 @@ use crate::stand::{Blob, Stand, check, install, open_driver, told};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use strata_driver::{ErrorKind, Host, PrepareOptions, Result, SnapshotName, StorageDriver};
+use strata_driver::{
+    Availability, ErrorKind, Host, PrepareOptions, Result, SnapshotName, StorageDriver,
+};
+use strata_harness::fixture::{FileSystemKind, Fixture};
 use strata_store::check::Level;
 use strata_store::{Layers, Migrated, MigrationStep, name_of};
 
@@ -39,22 +42,19 @@ async fn is_whole(stand: &Stand) -> Layers {
     layers
 }
 
-/// Drivers that can be moved to and from where tests run.
-fn drivers() -> Vec<&'static str> {
+/// Drivers that run below `place`.
+fn drivers(place: &Path) -> Vec<&'static str> {
     let host = Host::probe();
     let registry = strata_drivers::registry();
-    let place = std::env::temp_dir();
     let mut able = Vec::new();
     for name in ["vfs", "overlay", "btrfs"] {
         match registry
             .get(name)
-            .map(|factory| factory.probe(&host, &place))
+            .map(|factory| factory.probe(&host, place))
         {
-            Ok(strata_driver::Availability::Available(_)) => able.push(name),
-            Ok(strata_driver::Availability::Unavailable(why)) => {
-                eprintln!("skipped: {name}: {}", why.missing);
-            }
-            Err(error) => eprintln!("skipped: {name}: {error}"),
+            Ok(Availability::Available(_)) => able.push(name),
+            Ok(Availability::Unavailable(why)) => eprintln!("skipped: {name}: {}", why.missing),
+            Err(_) => eprintln!("skipped: {name}: not in this build"),
         }
     }
     able
@@ -62,10 +62,32 @@ fn drivers() -> Vec<&'static str> {
 
 #[tokio::test]
 async fn layers_move_there_and_back() {
-    let drivers = drivers();
+    if crate::stand::is_skipped() {
+        return;
+    }
+    there_and_back(&std::env::temp_dir()).await;
+}
+
+#[tokio::test]
+async fn layers_move_there_and_back_on_btrfs() {
+    if !cfg!(feature = "btrfs") {
+        eprintln!("skipped: needs the feature `btrfs`");
+        return;
+    }
+    if let Some(missing) = FileSystemKind::Btrfs.missing() {
+        eprintln!("skipped: {missing}");
+        return;
+    }
+    let fixture = Fixture::file_system(FileSystemKind::Btrfs, 256 << 20).unwrap();
+    there_and_back(fixture.path()).await;
+}
+
+/// Between all drivers that run below `place`.
+async fn there_and_back(place: &Path) {
+    let drivers = drivers(place);
     for from in &drivers {
         for there in drivers.iter().filter(|there| *there != from) {
-            let mut stand = Stand::filled(from, Blob::Gzip).await;
+            let mut stand = Stand::filled_in(from, Blob::Gzip, place).await;
             let before = labels(&stand.open()).await;
             let migrated = migrate(&mut stand, there).await.unwrap();
             assert_eq!((migrated.layers, migrated.left), (4, None));
@@ -89,6 +111,9 @@ async fn labels(layers: &Layers) -> Vec<strata_driver::Labels> {
 
 #[tokio::test]
 async fn the_merged_tree_is_the_same() {
+    if crate::stand::is_skipped() {
+        return;
+    }
     let mut stand = Stand::filled("overlay", Blob::None).await;
     let before = changes(&stand).await;
     migrate(&mut stand, "vfs").await.unwrap();
@@ -114,6 +139,9 @@ async fn changes(stand: &Stand) -> (usize, strata_store::Digest) {
 
 #[tokio::test]
 async fn wherever_it_is_cut_off_the_store_is_whole() {
+    if crate::stand::is_skipped() {
+        return;
+    }
     for stop in 1..=7 {
         let mut stand = Stand::filled("vfs", Blob::None).await;
         let layers = stand.open();
@@ -147,6 +175,9 @@ async fn wherever_it_is_cut_off_the_store_is_whole() {
 
 #[tokio::test]
 async fn a_migration_that_fails_leaves_nothing() {
+    if crate::stand::is_skipped() {
+        return;
+    }
     let stand = Stand::filled("vfs", Blob::None).await;
     // Layers above the spoiled one are not reached, and none is lost.
     let file = stand.in_tree("etc/passwd", "root:x:0:0\napp:x:1:1\n");
@@ -172,6 +203,9 @@ async fn a_migration_that_fails_leaves_nothing() {
 
 #[tokio::test]
 async fn who_is_at_work_keeps_a_migration_away() {
+    if crate::stand::is_skipped() {
+        return;
+    }
     let mut stand = Stand::filled("vfs", Blob::None).await;
     let other = stand.open();
     other.find(&stand.chain(0)).await.unwrap().unwrap();

@@ -19,6 +19,15 @@ use tempfile::TempDir;
 /// Drivers whose trees lie in directories, which tests can spoil.
 pub(crate) const DRIVERS: &[&str] = &["vfs", "overlay"];
 
+/// Whether this host cannot try it: layers have owners, and are seen through mounts.
+pub(crate) fn is_skipped() -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        eprintln!("skipped: needs root: layers have owners, and are seen through mounts");
+    }
+    !is_root
+}
+
 /// How a layer travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Blob {
@@ -164,8 +173,13 @@ pub(crate) struct Stand {
 impl Stand {
     /// An empty store.
     pub(crate) fn empty(driver: &'static str) -> Self {
+        Self::empty_in(driver, &std::env::temp_dir())
+    }
+
+    /// An empty store below `place`.
+    pub(crate) fn empty_in(driver: &'static str, place: &Path) -> Self {
         Self {
-            place: TempDir::new().unwrap(),
+            place: TempDir::new_in(place).unwrap(),
             driver,
             tars: Vec::new(),
         }
@@ -173,7 +187,12 @@ impl Stand {
 
     /// A store with an image of [`four_layers`], each with a blob as told.
     pub(crate) async fn filled(driver: &'static str, blobs: Blob) -> Self {
-        let mut stand = Self::empty(driver);
+        Self::filled_in(driver, blobs, &std::env::temp_dir()).await
+    }
+
+    /// The same below `place`.
+    pub(crate) async fn filled_in(driver: &'static str, blobs: Blob, place: &Path) -> Self {
+        let mut stand = Self::empty_in(driver, place);
         stand.tars = four_layers();
         let layers = stand.open();
         install(&layers, &stand.tars, blobs, "image").await;

@@ -11,16 +11,16 @@ use strata_image::progress::Silent;
 use strata_store::{Layers, Store};
 
 /// A store on a file system of its own; gone when dropped.
-pub struct Bed {
+pub(crate) struct Bed {
     // In order of dropping.
-    pub layers: Layers,
-    pub driver: &'static str,
+    pub(crate) layers: Layers,
+    pub(crate) driver: &'static str,
     fixture: Fixture,
 }
 
 impl Bed {
     /// An empty store with this driver.
-    pub fn new(driver: &'static str) -> Self {
+    pub(crate) fn new(driver: &'static str) -> Self {
         let fixture = Fixture::file_system(FileSystemKind::Tmpfs, 256 << 20).unwrap();
         let root = fixture.path().join("store");
         let store = Arc::new(Store::open(&root, Durability::Volatile).unwrap());
@@ -35,16 +35,16 @@ impl Bed {
         }
     }
 
-    pub fn store(&self) -> &Store {
+    pub(crate) fn store(&self) -> &Store {
         self.layers.store()
     }
 
     /// A place for files beside the store.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.fixture.path()
     }
 
-    pub async fn load(&self, archive: &[u8]) -> strata_image::Result<Vec<Loaded>> {
+    pub(crate) async fn load(&self, archive: &[u8]) -> strata_image::Result<Vec<Loaded>> {
         let path = self.path().join("archive.tar");
         fs_err::write(&path, archive).unwrap();
         let loaded = self.load_from(Input::open(&path).unwrap()).await;
@@ -52,7 +52,7 @@ impl Bed {
         loaded
     }
 
-    pub async fn load_from(&self, input: Input) -> strata_image::Result<Vec<Loaded>> {
+    pub(crate) async fn load_from(&self, input: Input) -> strata_image::Result<Vec<Loaded>> {
         let loader = Loader {
             layers: self.layers.clone(),
             options: LoadOptions::default(),
@@ -62,13 +62,13 @@ impl Bed {
         loader.load(input).await
     }
 
-    pub async fn save(&self, images: &[&str]) -> Vec<u8> {
+    pub(crate) async fn save(&self, images: &[&str]) -> Vec<u8> {
         self.save_with(images, &SaveOptions::default())
             .await
             .unwrap()
     }
 
-    pub async fn save_with(
+    pub(crate) async fn save_with(
         &self,
         images: &[&str],
         options: &SaveOptions,
@@ -79,7 +79,7 @@ impl Bed {
 
     /// What the store says that an image is: its layers, with everything that is the same on
     /// every driver.
-    pub fn facts(&self, image: &str) -> Vec<String> {
+    pub(crate) fn facts(&self, image: &str) -> Vec<String> {
         let facts = self.store().facts();
         let id = strata_image::images::Images::of(self.store())
             .find(image)
@@ -96,7 +96,7 @@ impl Bed {
     }
 
     /// Nothing is half made: no snapshot but committed ones, no file on its way.
-    pub async fn is_clean(&self) {
+    pub(crate) async fn is_clean(&self) {
         let snapshots = self.layers.driver().list().await.unwrap();
         for snapshot in snapshots {
             assert_eq!(snapshot.kind, SnapshotKind::Committed, "{}", snapshot.name);
@@ -111,7 +111,7 @@ impl Bed {
 }
 
 /// Whether stores can be made on this host; if not, that is said.
-pub fn can_run() -> bool {
+pub(crate) fn can_run() -> bool {
     let missing = FileSystemKind::Tmpfs.missing();
     if let Some(missing) = &missing {
         eprintln!("skipped: {missing}");
@@ -119,7 +119,7 @@ pub fn can_run() -> bool {
     missing.is_none()
 }
 
-pub fn run<F: Future<Output = ()>>(work: F) {
+pub(crate) fn run<F: Future<Output = ()>>(work: F) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -128,18 +128,18 @@ pub fn run<F: Future<Output = ()>>(work: F) {
     runtime.block_on(work);
 }
 
-pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(9));
     packed.write_all(bytes).unwrap();
     packed.finish().unwrap()
 }
 
-pub fn zstd(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn zstd(bytes: &[u8]) -> Vec<u8> {
     zstd::encode_all(bytes, 1).unwrap()
 }
 
 /// The files of a tar.
-pub fn members(archive: &[u8]) -> std::collections::BTreeMap<String, Vec<u8>> {
+pub(crate) fn members(archive: &[u8]) -> std::collections::BTreeMap<String, Vec<u8>> {
     let mut tar = tar::Archive::new(archive);
     let mut found = std::collections::BTreeMap::new();
     for entry in tar.entries().unwrap() {
@@ -161,10 +161,10 @@ pub fn members(archive: &[u8]) -> std::collections::BTreeMap<String, Vec<u8>> {
 
 /// Tells what was said.
 #[derive(Default)]
-pub struct Heard(Mutex<Vec<String>>);
+pub(crate) struct Heard(Mutex<Vec<String>>);
 
 impl Heard {
-    pub fn take(&self) -> Vec<String> {
+    pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -5,10 +5,10 @@ use strata_store::Digest;
 use tar::{Builder, EntryType, Header};
 
 /// A tar that is put together.
-pub struct Forged(Builder<Vec<u8>>);
+pub(crate) struct Forged(Builder<Vec<u8>>);
 
 impl Forged {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Builder::new(Vec::new()))
     }
 
@@ -21,34 +21,34 @@ impl Forged {
         header
     }
 
-    pub fn directory(mut self, path: &str) -> Self {
+    pub(crate) fn directory(mut self, path: &str) -> Self {
         let mut header = Self::header(EntryType::Directory, 0o755);
         self.0.append_data(&mut header, path, &[][..]).unwrap();
         self
     }
 
-    pub fn file(mut self, path: &str, content: &[u8]) -> Self {
+    pub(crate) fn file(mut self, path: &str, content: &[u8]) -> Self {
         let mut header = Self::header(EntryType::Regular, 0o640);
         header.set_size(content.len() as u64);
         self.0.append_data(&mut header, path, content).unwrap();
         self
     }
 
-    pub fn link(mut self, kind: EntryType, path: &str, target: &str) -> Self {
+    pub(crate) fn link(mut self, kind: EntryType, path: &str, target: &str) -> Self {
         let mut header = Self::header(kind, 0o777);
         self.0.append_link(&mut header, path, target).unwrap();
         self
     }
 
     /// The next entry has this attribute.
-    pub fn attribute(mut self, name: &str, value: &[u8]) -> Self {
+    pub(crate) fn attribute(mut self, name: &str, value: &[u8]) -> Self {
         let key = format!("SCHILY.xattr.{name}");
         self.0.append_pax_extensions([(&*key, value)]).unwrap();
         self
     }
 
     /// An entry whose name no honest tool writes.
-    pub fn raw(mut self, name: &[u8], kind: EntryType, link: &[u8], content: &[u8]) -> Self {
+    pub(crate) fn raw(mut self, name: &[u8], kind: EntryType, link: &[u8], content: &[u8]) -> Self {
         let mut header = Self::header(kind, 0o644);
         header.set_size(content.len() as u64);
         let fields = header.as_gnu_mut().unwrap();
@@ -59,13 +59,13 @@ impl Forged {
         self
     }
 
-    pub fn end(self) -> Vec<u8> {
+    pub(crate) fn end(self) -> Vec<u8> {
         self.0.into_inner().unwrap()
     }
 }
 
 /// Three layers with everything that makes a tar hard to write again.
-pub fn layers() -> Vec<Vec<u8>> {
+pub(crate) fn layers() -> Vec<Vec<u8>> {
     let long = format!("etc/{}/{}", "d".repeat(90), "n".repeat(200));
     let mut sparse = vec![0; 1 << 20];
     sparse.extend_from_slice(b"end");
@@ -95,7 +95,7 @@ pub fn layers() -> Vec<Vec<u8>> {
     vec![base, middle, top]
 }
 
-pub fn config(layers: &[Vec<u8>], label: &str) -> Vec<u8> {
+pub(crate) fn config(layers: &[Vec<u8>], label: &str) -> Vec<u8> {
     let diffs: Vec<String> = layers
         .iter()
         .map(|tar| Digest::of(tar).to_string())
@@ -113,7 +113,7 @@ pub fn config(layers: &[Vec<u8>], label: &str) -> Vec<u8> {
 }
 
 /// An image as `docker save` wrote it up to version 24.
-pub fn docker_archive(name: &str, layers: &[Vec<u8>], config: &[u8]) -> Vec<u8> {
+pub(crate) fn docker_archive(name: &str, layers: &[Vec<u8>], config: &[u8]) -> Vec<u8> {
     let mut archive = Forged::new();
     let mut paths: Vec<String> = Vec::new();
     for (at, layer) in layers.iter().enumerate() {
@@ -138,24 +138,24 @@ pub fn docker_archive(name: &str, layers: &[Vec<u8>], config: &[u8]) -> Vec<u8> 
         .end()
 }
 
-pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// An image in an OCI layout, piece by piece.
-pub struct Layout {
-    pub blobs: Vec<(Digest, Vec<u8>)>,
-    pub manifest: Value,
-    pub index: Value,
+pub(crate) struct Layout {
+    pub(crate) blobs: Vec<(Digest, Vec<u8>)>,
+    pub(crate) manifest: Value,
+    pub(crate) index: Value,
 }
 
-pub fn descriptor(media_type: &str, bytes: &[u8]) -> Value {
+pub(crate) fn descriptor(media_type: &str, bytes: &[u8]) -> Value {
     let digest = Digest::of(bytes).to_string();
     json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() })
 }
 
 impl Layout {
     /// Of layers that are blobs with these endings of their media type.
-    pub fn new(config: &[u8], layers: &[(&str, Vec<u8>)]) -> Self {
+    pub(crate) fn new(config: &[u8], layers: &[(&str, Vec<u8>)]) -> Self {
         let descriptors: Vec<Value> = layers
             .iter()
             .map(|(kind, blob)| {
@@ -184,7 +184,7 @@ impl Layout {
     }
 
     /// Its archive, with the manifest under this name in the index.
-    pub fn archive(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn archive(&self, name: &str) -> Vec<u8> {
         let manifest = self.manifest.to_string().into_bytes();
         let mut named = descriptor(OCI_MANIFEST, &manifest);
         named["annotations"] = json!({ "org.opencontainers.image.ref.name": name });

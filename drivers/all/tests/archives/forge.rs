@@ -95,6 +95,23 @@ pub(crate) fn layers() -> Vec<Vec<u8>> {
     vec![base, middle, top]
 }
 
+/// Layers that every tool takes: podman refuses names that are given twice.
+pub(crate) fn simple_layers() -> Vec<Vec<u8>> {
+    let base = Forged::new()
+        .directory("etc/")
+        .file("etc/a", b"first content")
+        .link(EntryType::Link, "etc/b", "etc/a")
+        .attribute("user.note", b"one")
+        .file("noted", b"with an attribute")
+        .end();
+    let middle = Forged::new()
+        .file("etc/new", &[7; 70_000])
+        .file(".wh.noted", b"")
+        .end();
+    let top = Forged::new().file("top", b"top").end();
+    vec![base, middle, top]
+}
+
 pub(crate) fn config(layers: &[Vec<u8>], label: &str) -> Vec<u8> {
     let diffs: Vec<String> = layers
         .iter()

@@ -85,7 +85,7 @@ pub(crate) fn layers() -> Vec<Vec<u8>> {
     let middle = Forged::new()
         .directory("etc/")
         .file("etc/.wh..wh..opq", b"")
-        .file("etc/new", &[7; 70_000])
+        .file("etc/new", &vec![7; 70_000])
         .file(".wh.noted", b"")
         .file("was-a-file", b"hidden by what follows")
         .directory("was-a-file/")
@@ -105,7 +105,7 @@ pub(crate) fn simple_layers() -> Vec<Vec<u8>> {
         .file("noted", b"with an attribute")
         .end();
     let middle = Forged::new()
-        .file("etc/new", &[7; 70_000])
+        .file("etc/new", &vec![7; 70_000])
         .file(".wh.noted", b"")
         .end();
     let top = Forged::new().file("top", b"top").end();

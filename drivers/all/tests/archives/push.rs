@@ -6,11 +6,15 @@ use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use strata_harness::images::{Peers, RegistryServer};
 use strata_image::document::{Descriptor, Document};
-use strata_image::images::Images;
+use strata_image::images::{Images, RemoveOptions};
 use strata_image::install::Cancel;
+use strata_image::pull::{PullOptions, Puller};
 use strata_image::push::{Pushed, Pusher};
-use strata_image::registry::{BlobBody, BlobSource, Pushed as Came, Registry, RetryPolicy, Which};
+use strata_image::registry::{
+    BlobBody, BlobSource, OciRegistry, Pushed as Came, Registry, RetryPolicy, Settings, Which,
+};
 use strata_image::{ImageError, Reference, Repository};
 use strata_store::{Digest, Target};
 
@@ -116,14 +120,14 @@ async fn push(
     name: &str,
 ) -> (strata_image::Result<Pushed>, Vec<String>) {
     let heard = Arc::new(Heard::default());
-    let pusher = Pusher {
+    let work = Pusher {
         layers: bed.layers.clone(),
         registry: Arc::clone(registry) as Arc<dyn Registry>,
         policy: RetryPolicy::default().with_first_wait(std::time::Duration::from_millis(1)),
         progress: Arc::clone(&heard) as Arc<dyn strata_image::progress::Progress>,
         cancel: Cancel::default(),
     };
-    let pushed = pusher.push(&Reference::parse(name).unwrap()).await;
+    let pushed = work.push(&Reference::parse(name).unwrap()).await;
     (pushed, heard.take())
 }
 
@@ -235,11 +239,11 @@ fn layers_without_blobs_are_packed_the_same_each_time() {
                 heard.iter().any(|line| line.contains("packed anew")),
                 "{heard:?}"
             );
-            let manifest = registry.manifests.lock().unwrap();
-            let manifest = &manifest[&("h:1/p".to_owned(), "1".to_owned())];
+            let manifest =
+                registry.manifests.lock().unwrap()[&("h:1/p".to_owned(), "1".to_owned())].clone();
             assert_eq!(manifest.digest, pushed.digest);
             digests.push(pushed.digest);
-            let blobs = registry.blobs.lock().unwrap();
+            let blobs = registry.blobs.lock().unwrap().clone();
             let strata_image::document::Manifest::Image(manifest) = manifest.manifest().unwrap()
             else {
                 unreachable!()
@@ -309,14 +313,81 @@ fn layout_follows_the_names() {
             images.tag("kept:1", "also:2").unwrap();
             assert_eq!(fs_err::read(&path).unwrap(), all);
         }
-        images.remove("kept:1", Default::default()).unwrap();
+        images.remove("kept:1", RemoveOptions::default()).unwrap();
         assert_eq!(names(), ["docker.io/library/also:2"]);
         strata_image::layout::rebuild(bed.store()).unwrap();
         assert_eq!(names(), ["docker.io/library/also:2"]);
         images.tag("plain:1", "also:2").unwrap();
         assert!(names().is_empty());
-        images.remove("plain:1", Default::default()).unwrap();
+        images.remove("plain:1", RemoveOptions::default()).unwrap();
         images.prune(|_, _| true).unwrap();
         assert!(names().is_empty());
+    });
+}
+
+/// A real registry takes it, and gives it back with the same digests.
+#[test]
+fn real_registry_takes_it() {
+    let peers = match Peers::find() {
+        Ok(peers) if can_run() => peers,
+        Ok(_) => return,
+        Err(skip) => return eprintln!("skipped: {skip}"),
+    };
+    run(async {
+        let tars = layers();
+        let config = config(&tars, "real");
+        let kinds: Vec<_> = tars.iter().map(|tar| ("+gzip", gzip(tar))).collect();
+        let layout = Layout::new(&config, &kinds);
+        let bed = Bed::new("overlay");
+        let storage = bed.path().join("registry");
+        fs_err::create_dir(&storage).unwrap();
+        let server = RegistryServer::start(&peers, &storage).unwrap();
+        let host = server.host().to_owned();
+        let registry = OciRegistry::new(Settings::default(), None).unwrap();
+        let registry: Arc<dyn Registry> = Arc::new(registry);
+        bed.load(&layout.archive(&format!("{host}/a/b:1")))
+            .await
+            .unwrap();
+        let images = Images::of(bed.store());
+        images
+            .tag(&format!("{host}/a/b:1"), &format!("{host}/c:1"))
+            .unwrap();
+        let heard = Arc::new(Heard::default());
+        let work = Pusher {
+            layers: bed.layers.clone(),
+            registry: Arc::clone(&registry),
+            policy: RetryPolicy::default(),
+            progress: Arc::clone(&heard) as Arc<dyn strata_image::progress::Progress>,
+            cancel: Cancel::default(),
+        };
+        let digest = Digest::of(layout.manifest.to_string().as_bytes());
+        for (name, told) in [
+            ("a/b:1", "Pushed"),
+            ("a/b:1", "PushedBefore"),
+            ("c:1", "Mounted from a/b"),
+        ] {
+            let name = format!("{host}/{name}");
+            let pushed = work.push(&Reference::parse(&name).unwrap()).await.unwrap();
+            assert_eq!(pushed.digest, digest);
+            let heard = heard.take();
+            let lines = heard
+                .iter()
+                .filter(|line| line.ends_with(&format!(": {told}")));
+            assert_eq!(lines.count(), tars.len(), "{name}: {heard:?}");
+        }
+        for name in ["a/b:1", "c:1"] {
+            let other = Bed::new("vfs");
+            let work = Puller {
+                layers: other.layers.clone(),
+                registry: Arc::clone(&registry),
+                options: PullOptions::default(),
+                progress: Arc::new(strata_image::progress::Silent),
+                cancel: Cancel::default(),
+            };
+            let name = Reference::parse(&format!("{host}/{name}")).unwrap();
+            let pulled = work.pull(&name).await.unwrap();
+            assert_eq!((pulled.id, pulled.digest), (Digest::of(&config), digest));
+        }
+        server.stop().unwrap();
     });
 }

@@ -1,6 +1,7 @@
 //! Stores on drivers, and what is asked of them.
 
-use std::io::{Read, Write};
+use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use strata_driver::{Durability, Host, OpenOptions, SnapshotKind, StorageDriver};
@@ -138,24 +139,37 @@ pub(crate) fn zstd(bytes: &[u8]) -> Vec<u8> {
     zstd::encode_all(bytes, 1).unwrap()
 }
 
-/// The files of a tar.
-pub(crate) fn members(archive: &[u8]) -> std::collections::BTreeMap<String, Vec<u8>> {
-    let mut tar = tar::Archive::new(archive);
-    let mut found = std::collections::BTreeMap::new();
-    for entry in tar.entries().unwrap() {
-        let mut entry = entry.unwrap();
-        let mut bytes = Vec::new();
-        entry.read_to_end(&mut bytes).unwrap();
-        let name = entry.path().unwrap().to_string_lossy().into_owned();
-        assert_eq!(entry.header().mtime().unwrap(), 0, "{name}");
-        assert_eq!(entry.header().uid().unwrap(), 0, "{name}");
-        if entry.header().entry_type().is_file() {
-            assert_eq!(entry.header().mode().unwrap(), 0o644, "{name}");
-            found.insert(name, bytes);
-        } else {
-            assert_eq!(entry.header().mode().unwrap(), 0o755, "{name}");
+/// The files of an archive that we wrote: ustar headers, and nothing that differs from one run to
+/// the next.
+pub(crate) fn members(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut rest = archive;
+    let text = |field: &[u8]| String::from_utf8(field.to_vec()).unwrap();
+    let number = |field: &[u8]| {
+        let digits = text(field).trim_matches(['\0', ' ']).to_owned();
+        u64::from_str_radix(&digits, 8).unwrap()
+    };
+    let mut last = String::new();
+    while rest[0] != 0 {
+        let (header, content) = rest.split_at(512);
+        let name = text(&header[..100]).trim_matches('\0').to_owned();
+        assert!(last < name, "{last} stands before {name}");
+        let is_file = header[156] == b'0';
+        assert_eq!(
+            number(&header[100..108]),
+            if is_file { 0o644 } else { 0o755 }
+        );
+        for field in [108..116, 116..124, 136..148] {
+            assert_eq!(number(&header[field]), 0, "{name}");
         }
+        let size = number(&header[124..136]) as usize;
+        rest = &content[size.next_multiple_of(512)..];
+        if is_file {
+            found.insert(name.clone(), content[..size].to_vec());
+        }
+        last = name;
     }
+    assert!(rest.len() == 1024 && rest.iter().all(|&byte| byte == 0));
     found
 }
 

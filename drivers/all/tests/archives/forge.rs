@@ -1,66 +1,58 @@
 //! Images and archives made in memory, as other tools write them and as nobody should.
 
 use serde_json::{Value, json};
+use strata_harness::tar::{Entry, archive};
 use strata_store::Digest;
-use tar::{Builder, EntryType, Header};
 
 /// A tar that is put together.
-pub(crate) struct Forged(Builder<Vec<u8>>);
+#[derive(Default)]
+pub(crate) struct Forged {
+    entries: Vec<Entry>,
+    attribute: Option<(String, Vec<u8>)>,
+}
 
 impl Forged {
     pub(crate) fn new() -> Self {
-        Self(Builder::new(Vec::new()))
+        Self::default()
     }
 
-    fn header(kind: EntryType, mode: u32) -> Header {
-        let mut header = Header::new_gnu();
-        header.set_entry_type(kind);
-        header.set_mode(mode);
-        header.set_mtime(1_600_000_000);
-        header.set_size(0);
-        header
-    }
-
-    pub(crate) fn directory(mut self, path: &str) -> Self {
-        let mut header = Self::header(EntryType::Directory, 0o755);
-        self.0.append_data(&mut header, path, &[][..]).unwrap();
+    fn push(mut self, mut entry: Entry) -> Self {
+        if let Some((name, value)) = self.attribute.take() {
+            entry = entry.xattr(&name, value);
+        }
+        self.entries.push(entry.mtime(1_600_000_000, 5));
         self
     }
 
-    pub(crate) fn file(mut self, path: &str, content: &[u8]) -> Self {
-        let mut header = Self::header(EntryType::Regular, 0o640);
-        header.set_size(content.len() as u64);
-        self.0.append_data(&mut header, path, content).unwrap();
-        self
+    pub(crate) fn directory(self, path: &str) -> Self {
+        self.push(Entry::dir(path.trim_end_matches('/')))
     }
 
-    pub(crate) fn link(mut self, kind: EntryType, path: &str, target: &str) -> Self {
-        let mut header = Self::header(kind, 0o777);
-        self.0.append_link(&mut header, path, target).unwrap();
-        self
+    pub(crate) fn file(self, path: &str, content: &[u8]) -> Self {
+        self.push(Entry::file(path, content).mode(0o640))
+    }
+
+    pub(crate) fn symlink(self, path: &str, target: &str) -> Self {
+        self.push(Entry::symlink(path, target))
+    }
+
+    pub(crate) fn hard_link(self, path: &str, target: &str) -> Self {
+        self.push(Entry::hard_link(path, target))
     }
 
     /// The next entry has this attribute.
     pub(crate) fn attribute(mut self, name: &str, value: &[u8]) -> Self {
-        let key = format!("SCHILY.xattr.{name}");
-        self.0.append_pax_extensions([(&*key, value)]).unwrap();
+        self.attribute = Some((name.to_owned(), value.to_vec()));
         self
     }
 
-    /// An entry whose name no honest tool writes.
-    pub(crate) fn raw(mut self, name: &[u8], kind: EntryType, link: &[u8], content: &[u8]) -> Self {
-        let mut header = Self::header(kind, 0o644);
-        header.set_size(content.len() as u64);
-        let fields = header.as_gnu_mut().unwrap();
-        fields.name[..name.len()].copy_from_slice(name);
-        fields.linkname[..link.len()].copy_from_slice(link);
-        header.set_cksum();
-        self.0.append(&header, content).unwrap();
-        self
+    /// An entry as no honest tool writes it.
+    pub(crate) fn raw(self, entry: Entry) -> Self {
+        self.push(entry)
     }
 
     pub(crate) fn end(self) -> Vec<u8> {
-        self.0.into_inner().unwrap()
+        archive(&self.entries)
     }
 }
 
@@ -72,8 +64,8 @@ pub(crate) fn layers() -> Vec<Vec<u8>> {
     let base = Forged::new()
         .directory("etc/")
         .file("etc/a", b"first content")
-        .link(EntryType::Link, "etc/b", "etc/a")
-        .link(EntryType::Symlink, "etc/c", "../nowhere")
+        .hard_link("etc/b", "etc/a")
+        .symlink("etc/c", "../nowhere")
         .attribute("user.note", b"one\ntwo\0three")
         .file("noted", b"with an attribute")
         .file(&long, b"with a long name")
@@ -100,7 +92,7 @@ pub(crate) fn simple_layers() -> Vec<Vec<u8>> {
     let base = Forged::new()
         .directory("etc/")
         .file("etc/a", b"first content")
-        .link(EntryType::Link, "etc/b", "etc/a")
+        .hard_link("etc/b", "etc/a")
         .attribute("user.note", b"one")
         .file("noted", b"with an attribute")
         .end();
@@ -142,7 +134,7 @@ pub(crate) fn docker_archive(name: &str, layers: &[Vec<u8>], config: &[u8]) -> V
         let path = format!("{directory}/layer.tar");
         let same = layers[..at].iter().position(|other| other == layer);
         archive = match same {
-            Some(same) => archive.link(EntryType::Symlink, &path, &format!("../{}", paths[same])),
+            Some(same) => archive.symlink(&path, &format!("../{}", paths[same])),
             None => archive.file(&path, layer),
         };
         paths.push(path);

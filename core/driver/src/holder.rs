@@ -14,6 +14,7 @@ pub const HOLDERS: &str = "holders";
 pub struct Holder {
     name: String,
     file: PathBuf,
+    is_left: bool,
     _lock: FileLock,
 }
 
@@ -48,6 +49,7 @@ impl Holder {
         Ok(Self {
             name,
             file,
+            is_left: false,
             _lock: lock,
         })
     }
@@ -56,11 +58,18 @@ impl Holder {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// Ends the instance as if it had died: its file stays and asks for a recovery.
+    pub fn leave(mut self) {
+        self.is_left = true;
+    }
 }
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        if let Err(error) = fs_err::remove_file(&self.file) {
+        if !self.is_left
+            && let Err(error) = fs_err::remove_file(&self.file)
+        {
             tracing::debug!(%error, "instance file left to the next sweep");
         }
     }

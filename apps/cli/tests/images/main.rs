@@ -3,4 +3,5 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod everyday;
+mod kill;
 mod support;

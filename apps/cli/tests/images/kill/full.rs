@@ -1,0 +1,74 @@
+//! A file system without room.
+
+use super::account::Kept;
+use super::little::{TINY, WIDE};
+use super::scene::{Scene, Shop};
+use crate::support::cells;
+use strata_harness::fixture::FileSystemKind;
+
+const MIB: u64 = 1 << 20;
+
+/// Room of the file system, and steps by which it is filled until `WIDE` has too little.
+fn room(kind: FileSystemKind) -> u64 {
+    match kind {
+        FileSystemKind::Btrfs => 256 * MIB,
+        FileSystemKind::Xfs => 320 * MIB,
+        FileSystemKind::Ext4 | FileSystemKind::Tmpfs => 64 * MIB,
+    }
+}
+
+#[test]
+fn pull_into_a_full_file_system_says_so_and_can_be_pruned() {
+    let Some(shop) = Shop::open() else { return };
+    for cell in cells() {
+        // From hardly any room to room for the blobs and no layers.
+        for left in [2, 6, 11, 15] {
+            let scene = Scene::with_room(&shop, cell, room(cell.kind));
+            let filler = scene.store.fixture.path().join("filler");
+            fill(&filler, scene.store.fixture.path(), left * MIB);
+            let why = format!("{cell:?} with {left} MiB left");
+            let output = scene.store.run(&["pull", "-q", &shop.name(WIDE)]);
+            let said = crate::support::stderr(&output);
+            assert_eq!(output.status.code(), Some(1), "{why}: {said}");
+            let errors: Vec<_> = said
+                .lines()
+                .filter(|line| !line.starts_with("hint: "))
+                .collect();
+            assert_eq!(errors.len(), 1, "{why}: {said}");
+            assert!(errors[0].starts_with("error: "), "{why}: {said}");
+            assert!(
+                errors[0].to_lowercase().contains("no space left"),
+                "{why}: {said}"
+            );
+            scene.nothing_visible(&why);
+            let before = Kept::look(&scene.store);
+            let kept = scene.recover(&why);
+            assert_eq!(kept, before, "{why}");
+            scene.clear(&why);
+            scene.pull(TINY);
+            scene.recover(&format!("{why}, and a smaller image pulled"));
+            fs_err::remove_file(&filler).unwrap();
+            scene.pull(WIDE);
+            scene.clear(&why);
+        }
+    }
+}
+
+/// Takes all room but so many bytes.
+fn fill(file: &std::path::Path, place: &std::path::Path, left: u64) {
+    let file = fs_err::File::create(file).unwrap();
+    let free = || {
+        let room = rustix::fs::statvfs(place).unwrap();
+        room.f_bfree * room.f_frsize
+    };
+    // What is taken tells how much is free only afterwards on some file systems.
+    let mut length = 0;
+    while let Some(more) = free().checked_sub(left).filter(|more| *more >= 64 << 10) {
+        let none = rustix::fs::FallocateFlags::empty();
+        if rustix::fs::fallocate(&file, none, length, more).is_err() {
+            break;
+        }
+        length += more;
+        file.sync_all().unwrap();
+    }
+}

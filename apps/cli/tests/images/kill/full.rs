@@ -61,14 +61,21 @@ fn fill(file: &std::path::Path, place: &std::path::Path, left: u64) {
         let room = rustix::fs::statvfs(place).unwrap();
         room.f_bfree * room.f_frsize
     };
-    // What is taken tells how much is free only afterwards on some file systems.
-    let mut length = 0;
-    while let Some(more) = free().checked_sub(left).filter(|more| *more >= 64 << 10) {
-        let none = rustix::fs::FallocateFlags::empty();
-        if rustix::fs::fallocate(&file, none, length, more).is_err() {
-            break;
+    // Some file systems tell how much is free only afterwards, and some of it is for themselves.
+    let none = rustix::fs::FallocateFlags::empty();
+    let (mut length, mut most) = (0, u64::MAX);
+    while let Some(more) = free().checked_sub(left).map(|more| more.min(most))
+        && more >= 64 << 10
+    {
+        match rustix::fs::fallocate(&file, none, length, more) {
+            Ok(()) => length += more,
+            Err(_) => most = more / 2,
         }
-        length += more;
+        file.sync_all().unwrap();
+    }
+    // Where nothing more is given although more is free, what was asked for is given back.
+    if most < 64 << 10 {
+        file.set_len(length.saturating_sub(left)).unwrap();
         file.sync_all().unwrap();
     }
 }

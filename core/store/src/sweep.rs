@@ -31,16 +31,26 @@ impl Store {
             || self.layout().next_driver().exists())
     }
 
-    /// Dooms every layer and blob that no image takes and nobody uses, and deletes what is left
-    /// of fetches that nobody goes on with.
+    /// Dooms every layer and blob that no image takes and nobody uses.
     pub fn doom_unused(&self) -> Result<Freed> {
-        let mut freed = self.facts().doom_unused()?;
+        self.facts().doom_unused()
+    }
+
+    /// Deletes what is left of fetches that nobody goes on with; how much. It takes no room at
+    /// all, and so helps where a pull has filled the disk.
+    pub fn delete_idle_fetches(&self) -> Result<Bytes> {
+        let mut freed = Bytes(0);
         let _alone = self.lock_sweep()?;
         for (path, size) in self.idle_fetches()? {
+            let lock = match FileLock::try_exclusive(&path) {
+                // It was finished meanwhile.
+                Err(error) if error.is(rustix::io::Errno::NOENT) => None,
+                other => other?,
+            };
             // The lock says that nobody writes it; who opens it meanwhile finds it gone.
-            if let Some(_lock) = FileLock::try_exclusive(&path)? {
+            if lock.is_some() {
                 remove_if_there(&path);
-                freed.bytes.0 += size.0;
+                freed.0 += size.0;
             }
         }
         Ok(freed)
@@ -140,6 +150,8 @@ impl Layers {
     pub async fn recover(&self) -> Result<Recovered> {
         let mut recovered = Recovered::default();
         let store = &self.store;
+        // Who dies from now on may leave what has been looked for already.
+        let gone = holder::gone(store.layout().root())?;
         for holder in store.facts().holders()? {
             if store.is_gone(&holder)? {
                 store.facts().release(&holder)?;
@@ -178,7 +190,7 @@ impl Layers {
         }
         recovered.blobs = store.take_in_blobs()?;
         recovered.files = store.remove_strays(&diffs)?;
-        holder::sweep(store.layout().root())?;
+        holder::forget(store.layout().root(), &gone)?;
         self.sweep().await?;
         Ok(recovered)
     }

@@ -41,15 +41,20 @@ fn pull_into_a_full_file_system_says_so_and_can_be_pruned() {
                 "{why}: {said}"
             );
             scene.nothing_visible(&why);
+            // Looked at closely where there is room for it again.
             let before = Kept::look(&scene.store);
+            fs_err::remove_file(&filler).unwrap();
             let kept = scene.recover(&why);
             assert_eq!(kept, before, "{why}");
+            scene.pull_rest(WIDE, &kept, &why);
+            scene.clear(&why);
+
+            let why = format!("{why}, pruned without any more room");
+            fill(&filler, scene.store.fixture.path(), left * MIB);
+            scene.store.bad(&["pull", "-q", &shop.name(WIDE)]);
             scene.clear(&why);
             scene.pull(TINY);
-            scene.recover(&format!("{why}, and a smaller image pulled"));
-            fs_err::remove_file(&filler).unwrap();
-            scene.pull(WIDE);
-            scene.clear(&why);
+            scene.recover(&why);
         }
     }
 }

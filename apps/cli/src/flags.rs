@@ -83,6 +83,16 @@ pub(crate) enum Command {
     Snapshot(SnapshotFlags),
     /// Show the configuration
     Config(ConfigFlags),
+    /// Print completions for a shell
+    Completions {
+        /// bash, zsh, fish, elvish or powershell
+        shell: clap_complete::Shell,
+    },
+    /// Write manual pages, one for each command, into a directory
+    Man {
+        /// An existing directory
+        directory: PathBuf,
+    },
     #[command(flatten)]
     Image(ImageCommand),
 }
@@ -96,7 +106,7 @@ impl Command {
             Self::Bench(flags) => &flags.driver.options,
             Self::Snapshot(flags) => &flags.driver.options,
             Self::Config(flags) => &flags.driver.options,
-            Self::Compare(_) | Self::Image(_) => &[],
+            Self::Compare(_) | Self::Completions { .. } | Self::Man { .. } | Self::Image(_) => &[],
         }
     }
 }

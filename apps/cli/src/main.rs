@@ -12,6 +12,7 @@ mod docker;
 mod file;
 mod flags;
 mod image;
+mod manual;
 mod opening;
 mod probe;
 mod show;
@@ -45,6 +46,11 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    match &arguments.command {
+        Command::Completions { shell } => return manual::completions(*shell),
+        Command::Man { directory } => return manual::pages(directory),
+        _ => {}
+    }
     let registry = strata_drivers::registry();
     let settings = config::Settings::load(
         arguments.global.given(arguments.command.driver_options())?,
@@ -57,6 +63,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Command::Compare(flags) => compare::run(flags),
         Command::Snapshot(flags) => snapshot::run(flags, &settings, &registry),
         Command::Config(flags) => show::run(flags, &settings, &registry),
+        Command::Completions { .. } | Command::Man { .. } => {
+            unreachable!("answered without settings")
+        }
         Command::Image(command) => {
             image::run(command, &settings, &registry, arguments.global.verbose)
         }

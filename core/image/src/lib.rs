@@ -9,6 +9,7 @@
 
 pub mod archive;
 pub mod document;
+pub mod explain;
 pub mod images;
 pub mod import;
 pub mod install;
@@ -21,6 +22,7 @@ pub mod reference;
 pub mod registry;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod usage;
 
 mod error;
 mod outgoing;

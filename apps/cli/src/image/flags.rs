@@ -34,6 +34,11 @@ pub(crate) enum ImageCommand {
         /// The registry [default: Docker Hub]
         server: Option<String>,
     },
+    /// Say which layer of an image gives a path, and what hides it elsewhere
+    #[command(after_help = "Exit codes: 0 the image has the path, 1 it has not.")]
+    Explain(ExplainFlags),
+    /// Say what images take: what is theirs alone, what they share, and where it is
+    Usage(UsageFlags),
     /// Hold a store against itself: rows, files, layers, digests
     #[command(
         after_help = "Exit codes: 0 nothing is wrong, 2 something is, 1 it could not be \
@@ -319,4 +324,24 @@ pub(crate) struct MigrateFlags {
     /// The driver that is to hold the layers
     #[arg(long, value_name = "DRIVER")]
     pub(crate) to: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainFlags {
+    /// An image
+    pub(crate) image: String,
+    /// A path in it
+    pub(crate) path: String,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UsageFlags {
+    /// One image; all if none is named
+    pub(crate) image: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }

@@ -1,6 +1,7 @@
 //! The commands of images: Docker's words over the store.
 
 mod archive;
+mod explaining;
 pub(crate) mod flags;
 mod list;
 mod mending;
@@ -50,6 +51,8 @@ fn dispatch(command: &ImageCommand, context: &Context<'_>) -> anyhow::Result<Exi
         ImageCommand::Import(flags) => archive::import(flags, context),
         ImageCommand::Login(flags) => registry::login(flags, context),
         ImageCommand::Logout { server } => registry::logout(server.as_deref(), context),
+        ImageCommand::Explain(flags) => explaining::explain(flags, context),
+        ImageCommand::Usage(flags) => explaining::usage(flags, context),
         ImageCommand::Check(flags) => mending::check(flags, context),
         ImageCommand::Migrate(flags) => mending::migrate(flags, context),
         ImageCommand::System(group) => match &group.command {

@@ -1,6 +1,9 @@
 //! Every command once, on every driver of the host: the same ids, chains and digests everywhere.
 
 use crate::support::{Cell, Parts, Store, cells};
+use std::path::Path;
+use std::process::Command;
+use strata_store::Digest;
 
 /// Room for `app` and `small` on each driver.
 const ROOM: u64 = 8 << 30;
@@ -68,6 +71,31 @@ fn everyday(parts: &Parts, cell: Cell) -> String {
     told += &store.good(&["images", "--format", "{{.Repository}}:{{.Tag}}", "mine"]);
     told += &store.good(&["system", "df"]);
 
+    told += &store.good(&["explain", &small, "/bin/sh"]);
+    let gone = store.run(&["explain", &small, "/usr/no/such"]);
+    assert_eq!(gone.status.code(), Some(1));
+    told += &String::from_utf8_lossy(&gone.stdout);
+
+    let archive = store.home().join("small.tar");
+    let archive = archive.to_str().unwrap();
+    store.good(&["save", "-o", archive, &small, "mine:1"]);
+    let saved = fs_err::read(archive).unwrap();
+    told += &format!("saved {}\n", Digest::of(&saved));
+    // Without the blobs that it came in, each layer is written again: its name is its DiffID.
+    let plain = store.good(&["save", "--uncompressed", "-o", "plain.tar", "mine:1"]);
+    assert_eq!(plain, "");
+    told += &diffs_of(&store.home().join("plain.tar"));
+
+    let elsewhere = format!("{}/copy/of:small", parts.registry.host());
+    store.good(&["tag", &small, &elsewhere]);
+    let pushed = store.good(&["push", &elsewhere]);
+    let digest = parts.layout.image("small").unwrap().digest;
+    assert!(
+        pushed.contains(&format!("small: digest: {digest} size: ")),
+        "{pushed}"
+    );
+    store.good(&["rmi", &elsewhere]);
+
     let removed = store.good(&["rmi", "mine:1"]);
     assert_eq!(removed, "Untagged: mine:1\n");
     let missing = store.bad(&["rmi", "mine:1"]);
@@ -77,9 +105,53 @@ fn everyday(parts: &Parts, cell: Cell) -> String {
         "Untagged: {small}:latest\nUntagged: {small}@sha256:"
     )));
     told += &removed.replace(parts.registry.host(), "REGISTRY");
-
-    let pruned = store.good(&["system", "prune", "-f"]);
-    assert!(pruned.ends_with("Total reclaimed space: 0B\n"), "{pruned}");
+    assert!(store.good(&["images", "-q"]).is_empty());
+    let empty = store.good(&["system", "prune", "-f"]);
+    assert!(empty.ends_with("Total reclaimed space: 0B\n"), "{empty}");
     told += &store.good(&["system", "df"]);
+
+    let loaded = store.good(&["load", "-i", archive]);
+    assert_eq!(
+        loaded,
+        format!("Loaded image: {small}:latest\nLoaded image: mine:1\n")
+    );
+    told += &store.good(&["images", "--no-trunc", "--format", "{{.ID}} {{.Size}}"]);
+    told += &store.good(&["system", "df"]);
+    store.good(&["save", "-o", "again.tar", &small, "mine:1"]);
+    let again = fs_err::read(store.home().join("again.tar")).unwrap();
+    assert!(
+        again == saved,
+        "{cell:?}: saved, loaded and saved again differs"
+    );
+
+    let checked = store.good(&["check", "--full"]);
+    assert!(checked.starts_with("clean: 1 images"), "{checked}");
+    let pruned = store.good(&["system", "prune", "-af"]);
+    told += &pruned.replace(parts.registry.host(), "REGISTRY");
+    told += &store.good(&["system", "df"]);
+    let left = store.good(&["snapshot", "ls"]);
+    assert_eq!(left.trim(), "[]");
     told
+}
+
+/// The digests of the blobs in an archive of plain tars, each held against its own name.
+fn diffs_of(archive: &Path) -> String {
+    let place = tempfile::tempdir().unwrap();
+    let unpacked = Command::new("tar")
+        .arg("-xf")
+        .arg(archive)
+        .arg("-C")
+        .arg(place.path())
+        .status();
+    assert!(unpacked.unwrap().success());
+    let mut found = Vec::new();
+    for blob in fs_err::read_dir(place.path().join("blobs/sha256")).unwrap() {
+        let blob = blob.unwrap();
+        let bytes = fs_err::read(blob.path()).unwrap();
+        let name = blob.file_name().into_string().unwrap();
+        assert_eq!(Digest::of(&bytes).hex(), name);
+        found.push(format!("{name} {}\n", bytes.len()));
+    }
+    found.sort();
+    found.concat()
 }

@@ -74,7 +74,7 @@ pub fn cells() -> Vec<Cell> {
 pub struct Store {
     pub fixture: Arc<Fixture>,
     root: PathBuf,
-    driver: &'static str,
+    pub driver: &'static str,
     home: tempfile::TempDir,
     extra: Vec<String>,
 }
@@ -110,10 +110,6 @@ impl Store {
 
     pub fn root(&self) -> PathBuf {
         self.root.clone()
-    }
-
-    pub fn driver(&self) -> &'static str {
-        self.driver
     }
 
     pub fn home(&self) -> &Path {

@@ -1,6 +1,6 @@
 //! Registries: what is asked of one, and [`OciRegistry`], which asks over HTTP.
 //!
-//! Calls of the trait make one attempt; [`retry`](crate::registry::retry) and [`download`] go on
+//! Calls of the trait make one attempt; [`retry()`] and [`download`] go on
 //! after failures that pass.
 
 mod answer;

@@ -21,9 +21,15 @@ use strata_image::testing::FakeRegistry;
 use strata_image::{Repository, Result};
 use strata_store::Digest;
 
-/// Patient enough for a busy machine, and still done in a second.
+/// Patient enough for a busy machine.
 fn settings() -> Settings {
-    Settings::default().with_stall_timeout(Duration::from_millis(700))
+    Settings::default().with_stall_timeout(Duration::from_mins(1))
+}
+
+/// A client for registries that fall silent.
+fn hasty() -> OciRegistry {
+    let settings = Settings::default().with_stall_timeout(Duration::from_secs(1));
+    OciRegistry::new(settings, None).unwrap()
 }
 
 fn client() -> OciRegistry {

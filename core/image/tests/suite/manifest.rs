@@ -1,6 +1,6 @@
 //! Manifests from a registry: whose bytes they are, and what is refused.
 
-use crate::{client, fake, quick};
+use crate::{client, fake, hasty, quick};
 use strata_image::document::{Manifest, Platform, media_type};
 use strata_image::registry::{Registry, Which, retry};
 use strata_image::testing::Fault;
@@ -121,13 +121,13 @@ async fn manifest_that_breaks_off_or_stalls_passes() {
     fake.add_image("a/b", "1", &Platform::host(), &[]);
     for fault in [Fault::CloseAfter(10), Fault::StallAfter(10), Fault::Silence] {
         fake.fail("/manifests/", fault.clone(), 1);
-        let error = client()
+        let error = hasty()
             .manifest(&fake.repository("a/b"), &tag("1"))
             .await
             .unwrap_err();
         assert!(error.is_transient(), "{fault:?}: {error}");
         if !matches!(fault, Fault::CloseAfter(_)) {
-            assert!(error.to_string().contains("no byte for 0.7 s"), "{error}");
+            assert!(error.to_string().contains("no byte for 1 s"), "{error}");
         }
     }
     fake.fail("/manifests/", Fault::Status(500, vec![], String::new()), 3);

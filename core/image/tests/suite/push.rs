@@ -162,13 +162,6 @@ async fn failures_of_an_upload_are_told_apart() {
         "{error}"
     );
 
-    fake.fail("PUT ", Fault::Silence, 1);
-    fake.fail("POST ", Fault::Silence, 1);
-    for _ in 0..2 {
-        let error = push(&blob, &bytes).await;
-        assert!(matches!(error, ImageError::Stalled { .. }), "{error}");
-    }
-
     let wrong = noise(300_001)[1..].to_vec();
     let error = push(&blob, &wrong).await;
     assert!(error.to_string().contains("digest invalid"), "{error}");
@@ -186,4 +179,19 @@ async fn failures_of_an_upload_are_told_apart() {
     assert!(matches!(error, ImageError::Local(_)), "{error}");
     assert!(!error.is_transient());
     assert!(fake.blob(blob.digest).is_none());
+}
+
+/// A registry may take longer after the last byte than between two of them, but not forever.
+#[tokio::test]
+async fn silence_ends_an_upload() {
+    let fake = fake();
+    let settings = settings().with_stall_timeout(std::time::Duration::from_millis(200));
+    let registry = OciRegistry::new(settings, None).unwrap();
+    let (repository, bytes) = (fake.repository("a/b"), noise(1000));
+    fake.fail("PUT ", Fault::Silence, usize::MAX);
+    let error = registry
+        .push_blob(&repository, &described(&bytes), source(&bytes), None)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, ImageError::Stalled { .. }), "{error}");
 }

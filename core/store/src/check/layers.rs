@@ -8,6 +8,7 @@ use crate::layers::{Layers, name_of};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::sync::Arc;
+use strata_driver::changeset::EntryPath;
 use strata_driver::{
     Bytes, Error, ErrorKind, PrepareOptions, Result, SnapshotKind, blocking, mount,
 };
@@ -74,7 +75,8 @@ async fn look(layers: &Layers, row: &LayerRow, has_tree: bool, is_full: bool) ->
     if !has_tree {
         return Ok(looked);
     }
-    match compare(layers, row, said).await {
+    let said = Arc::new(said);
+    match compare(layers, row, Arc::clone(&said)).await {
         Ok((entries, differing)) => {
             looked.entries = entries;
             let of_path = |(path, why)| Finding {
@@ -90,6 +92,7 @@ async fn look(layers: &Layers, row: &LayerRow, has_tree: bool, is_full: bool) ->
     }
     // A tree whose times and sizes are wrong is hashed all the same: more may be.
     if is_full {
+        looked.findings.extend(inherited(layers, row, &said).await?);
         match layers.export(row, std::io::sink()).await {
             Ok(written) => looked.hashed = written.size,
             Err(error) if error.kind() == ErrorKind::Corrupt => {
@@ -105,6 +108,35 @@ async fn look(layers: &Layers, row: &LayerRow, has_tree: bool, is_full: bool) ->
         }
     }
     Ok(looked)
+}
+
+/// What differs from the layer below without the layer's saying so: drivers may copy what they
+/// do not change, and a copy may go wrong.
+async fn inherited(layers: &Layers, row: &LayerRow, said: &Statement) -> Result<Vec<Finding>> {
+    let Some(parent) = row.parent.filter(|_| !said.is_linked) else {
+        return Ok(Vec::new());
+    };
+    let (lower, upper) = (name_of(&parent), name_of(&row.chain));
+    let changes = match layers.driver().changes(Some(&lower), &upper).await {
+        Ok(changes) => changes,
+        // Told of that layer.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Ok(vec![unseen(layers, row, error).await?]),
+    };
+    let mut found = Vec::new();
+    for change in changes {
+        let path = EntryPath::parse(&change.path).unwrap_or_default();
+        if !path.is_root() && !said.explains(&path) {
+            found.push(Finding {
+                path: Some(path.to_string()),
+                ..of_layer(
+                    row,
+                    "it differs from the layer below, and the layer says nothing of it",
+                )
+            });
+        }
+    }
+    Ok(found)
 }
 
 fn reason_of(error: &Error) -> String {
@@ -190,7 +222,7 @@ async fn journal(layers: &Layers, row: &LayerRow) -> Result<Result<Statement, Fi
 async fn compare(
     layers: &Layers,
     row: &LayerRow,
-    said: Statement,
+    said: Arc<Statement>,
 ) -> Result<(u64, Vec<(String, String)>)> {
     let key = layers.own_look()?;
     let driver = layers.driver();

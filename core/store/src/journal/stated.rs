@@ -94,6 +94,25 @@ impl Statement {
         self.entries.insert(path, stated);
     }
 
+    /// Whether a difference to the layer below at `path` follows from what it says: of that name,
+    /// of one below, or of a directory above.
+    pub fn explains(&self, path: &EntryPath) -> bool {
+        let covers = |above: &EntryPath| {
+            self.whiteouts.contains(above)
+                || self.opaque.contains(above)
+                || matches!(self.entries.get(above), Some(stated) if stated.kind != Kind::Directory)
+        };
+        let below = |names: &BTreeSet<EntryPath>| {
+            let next = names.range(path.clone()..).next();
+            next.is_some_and(|next| next.starts_with(path))
+        };
+        self.entries.contains_key(path)
+            || self.below(path).next().is_some()
+            || below(&self.whiteouts)
+            || below(&self.opaque)
+            || std::iter::successors(path.parent(), EntryPath::parent).any(|above| covers(&above))
+    }
+
     /// The names that it gives below a directory.
     pub fn below<'a>(
         &'a self,

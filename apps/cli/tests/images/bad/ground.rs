@@ -61,7 +61,7 @@ pub fn with_layers<T>(store: &Store, look: impl AsyncFnOnce(&Layers) -> T) -> T 
     let open = Arc::new(strata_store::Store::open(&store.root(), Durability::Volatile).unwrap());
     let options = OpenOptions::new(open.layout().driver()).with_durability(Durability::Volatile);
     let driver = strata_drivers::registry()
-        .open(store.driver(), &options, &Host::probe())
+        .open(store.driver, &options, &Host::probe())
         .unwrap();
     let layers = Layers::new(open, driver);
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -1,0 +1,9 @@
+//! A store on the drivers of this build: looked at, spoiled, mended, and moved between them.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod check;
+mod explain;
+mod migrate;
+mod repair;
+mod stand;
+mod usage;

@@ -64,7 +64,7 @@ pub fn cases() -> Vec<Case> {
     ]
     .into_iter()
     .map(|(name, tar)| {
-        let lines = has(&["h hard=file", "l soft->file", "d dir"]);
+        let lines = has(&["h hard=file", "l soft->file"]);
         Case::of_tars(format!("recorded {name}"), vec![tar.to_vec()], lines)
     })
     .collect();

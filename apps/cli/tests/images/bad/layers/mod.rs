@@ -17,6 +17,7 @@ use crate::support::{Cell, Store, cells};
 use show::lines;
 use std::process::Output;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 use strata_harness::tar::{self, Entry};
 use strata_harness::tree::Tree;
 use strata_image::testing::FakeRegistry;
@@ -194,6 +195,7 @@ fn all(cell: Cell, cases: &[Case]) -> Vec<(Way, Vec<Outcome>)> {
     let place = tempfile::tempdir().unwrap();
     let pulled = Store::on(cell, ROOM).with(&["--durability", "volatile"]);
     let loaded = pulled.beside("loaded");
+    let start = Instant::now();
     let images: Vec<Image> = cases
         .iter()
         .map(|case| Image::of(case.layers.clone()))
@@ -212,14 +214,16 @@ fn all(cell: Cell, cases: &[Case]) -> Vec<(Way, Vec<Outcome>)> {
         run(&loaded, &["load", "-q", "-i", archive.to_str().unwrap()])
     };
     let pulls = at_once(cases.len(), pull);
-    let pulls = outcomes(&pulled, cases, &images, &pulls);
+    let pulls = outcomes(&pulled, &images, &pulls);
+    println!("{cell:?}: pulled in {:?}", start.elapsed());
     let loads = at_once(cases.len(), load);
-    let loads = outcomes(&loaded, cases, &images, &loads);
+    let loads = outcomes(&loaded, &images, &loads);
+    println!("{cell:?}: loaded in {:?}", start.elapsed());
     vec![(Way::Pull, pulls), (Way::Load, loads)]
 }
 
 /// What came of the commands, and that they left nothing.
-fn outcomes(store: &Store, cases: &[Case], images: &[Image], outputs: &[Output]) -> Vec<Outcome> {
+fn outcomes(store: &Store, images: &[Image], outputs: &[Output]) -> Vec<Outcome> {
     is_clean(store);
     let taken: Vec<_> = images
         .iter()
@@ -230,10 +234,9 @@ fn outcomes(store: &Store, cases: &[Case], images: &[Image], outputs: &[Output])
     let shown = store.good(&["images", "-q", "--no-trunc"]);
     assert!(shown.lines().count() <= taken.len());
     let mut trees = trees(store, &taken).into_iter();
-    cases
+    outputs
         .iter()
-        .zip(outputs)
-        .map(|(case, output)| {
+        .map(|output| {
             if output.status.success() {
                 return Outcome::Taken(trees.next().unwrap());
             }

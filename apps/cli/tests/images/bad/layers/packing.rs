@@ -9,7 +9,11 @@ pub fn cases() -> Vec<Case> {
     let tar = tar::archive(&[Entry::file("f", "1"), Entry::file("noise", [7; 5000])]);
     let good = tree(&["f f=1", "f noise=5000 bytes"]);
     let taken = || tree(&["f f=1", "f noise=5000 bytes"]);
-    let one = |name: &str, layer: Packed, verdict| Case::packed(name, vec![layer], verdict);
+    // A layer that is there already is not unpacked again: each case stands on one of its own.
+    let one = |name: &str, layer: Packed, verdict| {
+        let own = Packed::gzip(&tar::archive(&[Entry::dir(".").pax("comment", name)]));
+        Case::packed(name, vec![own, layer], verdict)
+    };
     let as_gzip = |bytes: Vec<u8>| Packed::gzip(&tar).holding(bytes);
     let as_zstd = |bytes: Vec<u8>| Packed::zstd(&tar).holding(bytes);
     let packed = gzip(&tar);

@@ -99,7 +99,7 @@ pub const CASES: &[Case] = &[
         },
         "the media type says zstd, and the bytes are something else",
     )
-    .keeps(&[Config, First]),
+    .keeps(&[Config, First, Second]),
     Case::new(
         "layer-digest-of-unknown-algorithm",
         |it| {

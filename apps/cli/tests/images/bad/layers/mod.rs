@@ -17,7 +17,6 @@ use crate::support::{Cell, Store, cells};
 use show::lines;
 use std::process::Output;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
 use strata_harness::tar::{self, Entry};
 use strata_harness::tree::Tree;
 use strata_image::testing::FakeRegistry;
@@ -195,7 +194,6 @@ fn all(cell: Cell, cases: &[Case]) -> Vec<(Way, Vec<Outcome>)> {
     let place = tempfile::tempdir().unwrap();
     let pulled = Store::on(cell, ROOM).with(&["--durability", "volatile"]);
     let loaded = pulled.beside("loaded");
-    let start = Instant::now();
     let images: Vec<Image> = cases
         .iter()
         .map(|case| Image::of(case.layers.clone()))
@@ -215,10 +213,8 @@ fn all(cell: Cell, cases: &[Case]) -> Vec<(Way, Vec<Outcome>)> {
     };
     let pulls = at_once(cases.len(), pull);
     let pulls = outcomes(&pulled, &images, &pulls);
-    println!("{cell:?}: pulled in {:?}", start.elapsed());
     let loads = at_once(cases.len(), load);
     let loads = outcomes(&loaded, &images, &loads);
-    println!("{cell:?}: loaded in {:?}", start.elapsed());
     vec![(Way::Pull, pulls), (Way::Load, loads)]
 }
 

@@ -61,7 +61,12 @@ pub fn cases() -> Vec<Case> {
         one(
             "xattr of 100 KiB",
             file().xattr("user.x", vec![b'x'; 100 << 10]),
-            Refused("user.x"),
+            Refused("more than 65536 bytes"),
+        ),
+        one(
+            "xattr of a long name",
+            file().xattr(&format!("user.{}", "x".repeat(251)), "1"),
+            Refused("more than 255 bytes"),
         ),
         one(
             "xattr of overlay",

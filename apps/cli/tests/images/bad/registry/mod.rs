@@ -324,3 +324,66 @@ fn layers_that_come_late_come() {
         is_clean(&store);
     }
 }
+
+/// What passes is waited for, and what came before is not fetched again.
+#[test]
+fn what_goes_wrong_once_is_made_good() {
+    let registry = FakeRegistry::start().unwrap();
+    let Some(cell) = cells().into_iter().next() else {
+        return;
+    };
+    let store = Store::on(cell, ROOM).with(&["--durability", "volatile"]);
+    let retry_after = vec![("Retry-After", "1".to_owned())];
+    let faults = [
+        ("closes", Fault::CloseAfter(1000)),
+        ("ends", Fault::NoLength(1000)),
+        ("busy", Fault::Status(429, retry_after, String::new())),
+        ("ill", Fault::Status(503, Vec::new(), String::new())),
+    ];
+    for (name, fault) in faults {
+        let image = Image::named(name);
+        image.serve(&registry, name);
+        let blob = image.layers[1].descriptor().digest;
+        let path = format!("/blobs/{blob}");
+        let is_cut = matches!(fault, Fault::CloseAfter(_) | Fault::NoLength(_));
+        registry.fail(&path, fault, 1);
+        let pulled = run(&store, &["pull", &format!("{}/{name}", registry.host())]);
+        assert!(pulled.status.success(), "{name}: {}", stderr(&pulled));
+        assert_eq!(stderr(&pulled), "", "{name}");
+        let told = String::from_utf8(pulled.stdout).unwrap();
+        assert!(told.contains(": Retrying in 1 second\n"), "{name}: {told}");
+        let asked = registry.requests().into_iter();
+        let ranges: Vec<_> = asked
+            .filter(|seen| seen.target.ends_with(&path))
+            .map(|seen| seen.range)
+            .collect();
+        let second = is_cut.then(|| "bytes=1000-".to_owned());
+        assert_eq!(ranges, [None, second], "{name}");
+    }
+    is_clean(&store);
+}
+
+/// An image without an index is taken whatever it is for, and that is told as Docker tells it.
+#[test]
+fn an_image_of_another_platform_is_taken_with_a_warning() {
+    let registry = FakeRegistry::start().unwrap();
+    let Some(cell) = cells().into_iter().next() else {
+        return;
+    };
+    let store = Store::on(cell, ROOM).with(&["--durability", "volatile"]);
+    Image::named("other").serve(&registry, "other");
+    let name = format!("{}/other", registry.host());
+    let pulled = run(&store, &["pull", "-q", "--platform", "linux/s390x", &name]);
+    assert!(pulled.status.success());
+    let ours = strata_image::document::Platform::host().architecture;
+    assert_eq!(
+        stderr(&pulled),
+        format!(
+            "WARNING: image with reference {name}:latest was found but its platform \
+             (linux/{ours}) does not match the specified platform (linux/s390x)\n"
+        )
+    );
+    let (error, _) = complaint(&run(&store, &["pull", "--platform", "a/b/c/d", &name]));
+    assert!(error.contains("a/b/c/d"), "{error}");
+    is_clean(&store);
+}

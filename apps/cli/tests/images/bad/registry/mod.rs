@@ -291,35 +291,44 @@ fn at_once(cases: &[Case], run: impl Fn(&Case) -> Output + Sync) -> Vec<Output> 
     outputs.into_iter().map(|(_, output)| output).collect()
 }
 
-/// All workers of the runtime wait for first bytes at once, and they must come all the same.
+/// Whatever unpacks waits for first bytes, and those who bring them must not wait for it. Which
+/// thread waits is chance: so there are several pulls.
 #[test]
 fn layers_that_come_late_come() {
+    const PULLS: usize = 12;
     for cell in cells() {
         let registry = FakeRegistry::start().unwrap();
         let store = Store::on(cell, ROOM).with(&["--durability", "volatile"]);
-        let names = ["one", "two", "three"].map(Image::named);
-        let layers = names.iter().map(|image| image.layers[1].clone());
-        let image = Image::of(layers.collect());
-        image.serve(&registry, "late");
         let gate = store.home().join("gate");
-        for layer in &image.layers {
-            let blob = format!("/blobs/{}", layer.descriptor().digest);
-            registry.fail(&blob, Fault::After(gate.clone(), None), ALWAYS);
+        let names: Vec<String> = (0..PULLS).map(|at| format!("late-{at}")).collect();
+        for name in &names {
+            let image = Image::named(name);
+            image.serve(&registry, name);
+            for layer in &image.layers {
+                let blob = format!("/blobs/{}", layer.descriptor().digest);
+                registry.fail(&blob, Fault::After(gate.clone(), None), ALWAYS);
+            }
         }
-        let name = format!("{}/late", registry.host());
         let fetches = Layout::new(store.root()).fetches();
         std::thread::scope(|scope| {
-            let pull = scope.spawn(|| run(&store, &["pull", "-q", &name]));
-            // They come when those that unpack have begun to wait.
-            let begun = |name: &String| name.starts_with("extract.");
-            while !names_in(&fetches).iter().any(begun) && !pull.is_finished() {
-                std::thread::yield_now();
+            let pull = |name: &String| {
+                let name = format!("{}/{name}", registry.host());
+                let store = &store;
+                scope.spawn(move || run(store, &["pull", "-q", &name]))
+            };
+            let pulls: Vec<_> = names.iter().map(pull).collect();
+            let begun = || {
+                let names = names_in(&fetches).into_iter();
+                names.filter(|name| name.starts_with("extract.")).count()
+            };
+            while begun() < PULLS && !pulls.iter().any(|pull| pull.is_finished()) {
+                std::thread::sleep(Duration::from_millis(5));
             }
-            // Too early would only show less.
-            std::thread::sleep(Duration::from_millis(50));
             fs_err::write(&gate, "").unwrap();
-            let output = pull.join().unwrap();
-            assert!(output.status.success(), "{cell:?}: {}", stderr(&output));
+            for pull in pulls {
+                let output = pull.join().unwrap();
+                assert!(output.status.success(), "{cell:?}: {}", stderr(&output));
+            }
         });
         is_clean(&store);
     }

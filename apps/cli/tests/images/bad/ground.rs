@@ -14,7 +14,7 @@ use strata_store::{ChainId, Layers};
 const NO_IMAGES: &str = "Images          0         0         0B        0B";
 
 /// Longer than any command here takes; one that takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Runs a command to its end, which must come.
 pub fn run(store: &Store, arguments: &[&str]) -> Output {

@@ -4,6 +4,7 @@ use super::Case;
 use super::tree;
 use strata_harness::tar::Entry;
 
+#[expect(clippy::too_many_lines, reason = "one table")]
 pub fn cases() -> Vec<Case> {
     let full = [
         Entry::dir("d"),

@@ -65,7 +65,7 @@ pub fn cases() -> Vec<Case> {
     .into_iter()
     .map(|(name, tar)| {
         let lines = has(&["h hard=file", "l soft->file"]);
-        Case::of_tars(format!("recorded {name}"), vec![tar.to_vec()], lines)
+        Case::of_tars(format!("recorded {name}"), &[tar.to_vec()], lines)
     })
     .collect();
     let place = tempfile::tempdir().unwrap();
@@ -78,11 +78,7 @@ pub fn cases() -> Vec<Case> {
         }
         let tar = shell(writer, place.path()).expect("it is here and writes tars");
         let lines = has(&["d d 750", "f d/a=one 4755", "h d/b=d/a", "l s->d/a"]);
-        cases.push(Case::of_tars(
-            format!("written by {writer}"),
-            vec![tar],
-            lines,
-        ));
+        cases.push(Case::of_tars(format!("written by {writer}"), &[tar], lines));
     }
     cases
 }

@@ -12,7 +12,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 fn one(name: &str, tar: Vec<u8>, verdict: Verdict) -> Case {
-    Case::of_tars(name, vec![tar], verdict)
+    Case::of_tars(name, &[tar], verdict)
 }
 
 /// An archive of one empty file with bytes put into its header.

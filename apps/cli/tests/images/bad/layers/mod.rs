@@ -46,10 +46,10 @@ pub enum Verdict {
 impl Case {
     fn new(name: impl Into<String>, layers: &[&[Entry]], verdict: Verdict) -> Self {
         let tars = layers.iter().map(|entries| tar::archive(entries));
-        Self::of_tars(name, tars.collect(), verdict)
+        Self::of_tars(name, &tars.collect::<Vec<_>>(), verdict)
     }
 
-    fn of_tars(name: impl Into<String>, tars: Vec<Vec<u8>>, verdict: Verdict) -> Self {
+    fn of_tars(name: impl Into<String>, tars: &[Vec<u8>], verdict: Verdict) -> Self {
         let layers = tars.iter().map(|tar| Packed::gzip(tar)).collect();
         Self::packed(name, layers, verdict)
     }
@@ -126,7 +126,7 @@ fn every_driver_gives_the_same_verdict_on_every_layer() {
             if first.is_none() {
                 let refused = |outcome: &&Outcome| matches!(outcome, Outcome::Refused(_));
                 let refused = outcomes.iter().filter(refused).count();
-                println!("{} taken, {refused} refused", cases.len() - refused);
+                eprintln!("{} taken, {refused} refused", cases.len() - refused);
                 first = Some(outcomes);
             }
         }

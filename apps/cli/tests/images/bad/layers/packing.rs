@@ -5,6 +5,7 @@ use super::Verdict::Refused;
 use super::{Case, tree};
 use strata_harness::tar::{self, Entry};
 
+#[expect(clippy::too_many_lines, reason = "one table")]
 pub fn cases() -> Vec<Case> {
     let tar = tar::archive(&[Entry::file("f", "1"), Entry::file("noise", [7; 5000])]);
     let good = tree(&["f f=1", "f noise=5000 bytes"]);

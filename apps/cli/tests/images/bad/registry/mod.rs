@@ -197,7 +197,6 @@ fn all(cell: Cell, cases: &[Case]) -> Vec<String> {
     let told = cases.iter().zip(&outputs).map(|(case, output)| {
         let (error, hint) = complaint(output);
         let line = format!("{}: {error} [{}]", case.name, hint.unwrap_or_default());
-        println!("{line}");
         if !line.contains(case.told) {
             wrong.push(format!("no `{}` in {line}", case.told));
         }
@@ -321,7 +320,7 @@ fn layers_that_come_late_come() {
                 let names = names_in(&fetches).into_iter();
                 names.filter(|name| name.starts_with("extract.")).count()
             };
-            while begun() < PULLS && !pulls.iter().any(|pull| pull.is_finished()) {
+            while begun() < PULLS && !pulls.iter().any(std::thread::ScopedJoinHandle::is_finished) {
                 std::thread::sleep(Duration::from_millis(5));
             }
             fs_err::write(&gate, "").unwrap();

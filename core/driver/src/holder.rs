@@ -14,6 +14,7 @@ pub const HOLDERS: &str = "holders";
 pub struct Holder {
     name: String,
     file: PathBuf,
+    is_left: bool,
     _lock: FileLock,
 }
 
@@ -48,6 +49,7 @@ impl Holder {
         Ok(Self {
             name,
             file,
+            is_left: false,
             _lock: lock,
         })
     }
@@ -56,11 +58,18 @@ impl Holder {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// Ends the instance as if it had died: its file stays and asks for a recovery.
+    pub fn leave(mut self) {
+        self.is_left = true;
+    }
 }
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        if let Err(error) = fs_err::remove_file(&self.file) {
+        if !self.is_left
+            && let Err(error) = fs_err::remove_file(&self.file)
+        {
             tracing::debug!(%error, "instance file left to the next sweep");
         }
     }
@@ -83,12 +92,31 @@ fn is_unlocked(file: &Path) -> Result<bool> {
 /// Removes the files of instances that are gone. A row whose holder has no file is as good as one
 /// whose holder can be locked.
 pub fn sweep(root: &Path) -> Result<()> {
+    forget(root, &gone(root)?)
+}
+
+/// Instances that died without ending themselves.
+pub fn gone(root: &Path) -> Result<Vec<String>> {
+    let io = |error| Error::io("look for instances", error);
+    let entries = match fs_err::read_dir(root.join(HOLDERS)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(io)?,
+    };
+    let mut gone = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(io)?;
+        if is_unlocked(&entry.path())? {
+            gone.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    Ok(gone)
+}
+
+/// [`sweep`] of these alone: who dies while somebody recovers is left to the next who does.
+pub fn forget(root: &Path, names: &[String]) -> Result<()> {
     const OPERATION: &str = "sweep instances";
     let directory = root.join(HOLDERS);
-    let mut entries = fs_err::read_dir(&directory)
-        .map_err(|error| Error::io(OPERATION, error))?
-        .peekable();
-    if entries.peek().is_none() {
+    if names.is_empty() {
         return Ok(());
     }
     let alone = FileLock::try_exclusive(&directory)
@@ -96,8 +124,8 @@ pub fn sweep(root: &Path) -> Result<()> {
     if alone.is_none() {
         return Ok(());
     }
-    for entry in entries {
-        let file = entry.map_err(|error| Error::io(OPERATION, error))?.path();
+    for name in names {
+        let file = directory.join(name);
         if is_unlocked(&file)?
             && let Err(error) = fs_err::remove_file(&file)
             && error.kind() != std::io::ErrorKind::NotFound
@@ -110,15 +138,5 @@ pub fn sweep(root: &Path) -> Result<()> {
 
 /// Whether some instance died without ending itself.
 pub fn any_gone(root: &Path) -> Result<bool> {
-    let entries = match fs_err::read_dir(root.join(HOLDERS)) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-        other => other.map_err(|error| Error::io("look for instances", error))?,
-    };
-    for entry in entries {
-        let entry = entry.map_err(|error| Error::io("look for instances", error))?;
-        if is_unlocked(&entry.path())? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    Ok(!gone(root)?.is_empty())
 }

@@ -6,6 +6,7 @@
 use crate::layout;
 use crate::reference::{DEFAULT_TAG, Reference};
 use crate::{ImageError, Result};
+use strata_store::phase::Phase;
 use strata_store::{ChainId, Digest, Freed, ImageRow, ReferenceRow, Store, Target};
 
 /// One thing that a removal did.
@@ -118,6 +119,7 @@ impl<'a> Images<'a> {
         let reference = reference.or_latest();
         let image = self.find(image)?;
         let (repository, target) = (reference.repository().to_string(), target_of(&reference));
+        self.store.register()?;
         self.store
             .facts()
             .set_reference(&repository, &target, &image.id)?;
@@ -128,10 +130,18 @@ impl<'a> Images<'a> {
     /// Removes a name, and the image with the last of them. Bytes of layers and blobs that
     /// nothing needs any more are doomed, and go with the store's next sweep.
     pub fn remove(&self, text: &str, options: RemoveOptions) -> Result<Removal> {
+        let _phase = self.begin()?;
         let mut removal = Removal::default();
         let outcome = self.remove_into(text, options, &mut removal);
         removal.leave_layout(self.store);
         outcome.map(|()| removal)
+    }
+
+    /// Whoever dies between the rows and the layout for other tools is known to have died.
+    fn begin(&self) -> Result<strata_store::phase::Entered> {
+        let phase = Phase::Delete.enter();
+        self.store.register()?;
+        Ok(phase)
     }
 
     fn remove_into(&self, text: &str, options: RemoveOptions, removal: &mut Removal) -> Result<()> {
@@ -209,6 +219,7 @@ impl<'a> Images<'a> {
 
     /// Removes images that no container uses: those without a name, or all of them.
     pub fn prune(&self, is_prey: impl Fn(&ImageRow, &[ReferenceRow]) -> bool) -> Result<Removal> {
+        let _phase = self.begin()?;
         let mut removal = Removal::default();
         let outcome = self.prune_into(is_prey, &mut removal);
         removal.leave_layout(self.store);

@@ -8,6 +8,7 @@ use crate::reference::Reference;
 use crate::registry::{Registry, RetryPolicy, Which, retry};
 use crate::{ImageError, Result};
 use std::sync::Arc;
+use strata_store::phase::Phase;
 use strata_store::{BlobRole, ChainId, Digest, Layers, NewImage, Target};
 
 /// How a pull is done.
@@ -213,6 +214,7 @@ pub(crate) struct Record<'a> {
 impl Record<'_> {
     /// Notes it; what each name meant before.
     pub(crate) fn write(self, layers: &Layers) -> Result<Vec<Option<Digest>>> {
+        let _phase = Phase::Publish.enter();
         let store = layers.store();
         let mut blobs = vec![(self.id, BlobRole::Config)];
         for (document, role) in self.documents {

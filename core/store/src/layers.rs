@@ -3,6 +3,7 @@
 use crate::facts::{Kind, LayerRow, Taken};
 use crate::ids::{ChainId, Digest};
 use crate::journal::{Inline, JournalWriter, Written, write_again};
+use crate::phase::Phase;
 use crate::store::Store;
 use std::io::Read;
 use std::path::PathBuf;
@@ -125,6 +126,7 @@ impl Layers {
     /// Those of the driver's `apply`, and [`Corrupt`](ErrorKind::Corrupt) for a tar that has
     /// another digest. Nothing is left then.
     pub async fn apply(&self, diff: DiffId, parent: Option<&ChainId>, tar: Tar) -> Result<Draft> {
+        let _phase = Phase::Extract.enter();
         let name = self.own_name(EXTRACT)?;
         let journal = self.store.layout().fetches().join(name.as_str());
         let was_apart = parent.is_none();
@@ -205,6 +207,7 @@ impl Layers {
 
     /// Commits a layer under its chain.
     pub async fn commit(&self, draft: Draft, place: Place) -> Result<LayerRow> {
+        let _phase = Phase::Commit.enter();
         let chain = ChainId::of(place.parent, draft.applied.diff_id);
         let row = LayerRow {
             chain,
@@ -215,6 +218,8 @@ impl Layers {
             created_ms: now_ms(),
             is_doomed: false,
         };
+        // Until the row is there, the journal is in its place and of no layer.
+        let placing = self.store.placing()?;
         let journal = self.store.layout().journal(row.diff);
         // One diff has one journal, whoever wrote it.
         if let Err(error) = fs_err::rename(&draft.journal, &journal) {
@@ -236,9 +241,16 @@ impl Layers {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 self.driver.remove(&draft.key).await?;
             }
-            Err(error) => return Err(self.undo(&draft.key, &draft.journal, error).await),
+            Err(error) => {
+                drop(placing);
+                self.store.drop_journal(row.diff, None)?;
+                return Err(self.undo(&draft.key, &draft.journal, error).await);
+            }
         }
-        self.store.facts().add_layer(&row)?;
+        self.store
+            .facts()
+            .add_layer(&row)
+            .inspect_err(|_| self.store.leave_to_recovery())?;
         Ok(row)
     }
 
@@ -252,7 +264,10 @@ impl Layers {
         remove_if_there(journal);
         match self.driver.remove(key).await {
             Ok(()) => error,
-            Err(rollback) => error.with_rollback(rollback),
+            Err(rollback) => {
+                self.store.leave_to_recovery();
+                error.with_rollback(rollback)
+            }
         }
     }
 

@@ -12,6 +12,7 @@ pub mod journal;
 mod layers;
 mod layout;
 mod migrate;
+pub mod phase;
 mod store;
 mod sweep;
 

@@ -4,9 +4,11 @@ use crate::blobs::{BlobReader, Fetch, Started};
 use crate::facts::{Facts, Freed, Kind, NewImage, schema};
 use crate::ids::Digest;
 use crate::layout::Layout;
+use crate::phase::Phase;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use strata_driver::holder::{self, Holder};
 use strata_driver::{Bytes, Durability, Error, ErrorKind, Result};
@@ -27,6 +29,8 @@ pub struct Store {
     /// Registered with the first lease: who only looks leaves no trace.
     holder: OnceLock<Holder>,
     registering: Mutex<()>,
+    /// Something is left that only a recovery finds.
+    has_left: AtomicBool,
 }
 
 /// A blob that is to be had.
@@ -51,6 +55,7 @@ impl Store {
             facts: Facts { database },
             holder: OnceLock::new(),
             registering: Mutex::new(()),
+            has_left: AtomicBool::new(false),
         })
     }
 
@@ -88,6 +93,17 @@ impl Store {
             drop(self.holder.set(holder)); // the lock keeps others away
         }
         Ok(self.holder.get().map_or("", Holder::name))
+    }
+
+    /// Makes this instance known: should it die from now on, the next one recovers.
+    pub fn register(&self) -> Result<()> {
+        self.holder().map(drop)
+    }
+
+    /// Something could not be put in order, as on a full disk. The instance ends as if it had
+    /// died, so that the next one recovers.
+    pub(crate) fn leave_to_recovery(&self) {
+        self.has_left.store(true, Ordering::Relaxed);
     }
 
     /// Whether the instance of that name is gone.
@@ -143,8 +159,11 @@ impl Store {
     /// Finishes a fetch: the blob is verified, in its place, and known. Blocking.
     pub fn finish(&self, fetch: Fetch) -> Result<()> {
         let (digest, size) = (fetch.digest(), fetch.size());
+        let _phase = Phase::Fetch.enter();
         fetch.finish(self.durability)?;
-        self.facts.add_blob(&digest, size)
+        self.facts
+            .add_blob(&digest, size)
+            .inspect_err(|_| self.leave_to_recovery())
     }
 
     /// Puts a small blob into its place. Blocking.
@@ -203,10 +222,15 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        if let Some(holder) = self.holder.get()
-            && let Err(error) = self.facts.release(holder.name())
-        {
+        let Some(holder) = self.holder.take() else {
+            return;
+        };
+        if let Err(error) = self.facts.release(holder.name()) {
             tracing::warn!(error = %error.chain(), "leases left to the next recovery");
+            self.leave_to_recovery();
+        }
+        if self.has_left.load(Ordering::Relaxed) {
+            holder.leave();
         }
     }
 }

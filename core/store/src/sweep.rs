@@ -3,9 +3,10 @@
 use crate::facts::Freed;
 use crate::ids::{ChainId, Digest};
 use crate::layers::{Layers, name_of, owner_of, remove_if_there, row_of};
+use crate::phase::Phase;
 use crate::store::Store;
 use std::collections::BTreeSet;
-use strata_driver::{Bytes, Error, ErrorKind, Result, SnapshotKind, holder};
+use strata_driver::{Bytes, DiffId, Error, ErrorKind, Result, SnapshotKind, holder};
 use strata_sys::lock::FileLock;
 
 /// What a recovery found and mended.
@@ -30,16 +31,26 @@ impl Store {
             || self.layout().next_driver().exists())
     }
 
-    /// Dooms every layer and blob that no image takes and nobody uses, and deletes what is left
-    /// of fetches that nobody goes on with.
+    /// Dooms every layer and blob that no image takes and nobody uses.
     pub fn doom_unused(&self) -> Result<Freed> {
-        let mut freed = self.facts().doom_unused()?;
+        self.facts().doom_unused()
+    }
+
+    /// Deletes what is left of fetches that nobody goes on with; how much. It takes no room at
+    /// all, and so helps where a pull has filled the disk.
+    pub fn delete_idle_fetches(&self) -> Result<Bytes> {
+        let mut freed = Bytes(0);
         let _alone = self.lock_sweep()?;
         for (path, size) in self.idle_fetches()? {
+            let lock = match FileLock::try_exclusive(&path) {
+                // It was finished meanwhile.
+                Err(error) if error.is(rustix::io::Errno::NOENT) => None,
+                other => other?,
+            };
             // The lock says that nobody writes it; who opens it meanwhile finds it gone.
-            if let Some(_lock) = FileLock::try_exclusive(&path)? {
+            if lock.is_some() {
                 remove_if_there(&path);
-                freed.bytes.0 += size.0;
+                freed.0 += size.0;
             }
         }
         Ok(freed)
@@ -77,6 +88,25 @@ impl Store {
         Ok(())
     }
 
+    /// Held while a journal is in its place and its layer has no row yet.
+    pub(crate) fn placing(&self) -> Result<FileLock> {
+        Ok(FileLock::shared(&self.layout().fetches())?)
+    }
+
+    /// Nobody is placing a journal while this is held.
+    fn no_placing(&self) -> Result<FileLock> {
+        Ok(FileLock::exclusive(&self.layout().fetches())?)
+    }
+
+    /// Deletes a journal, unless a layer has it that is not the one that goes.
+    pub(crate) fn drop_journal(&self, diff: DiffId, going: Option<&ChainId>) -> Result<()> {
+        let _alone = self.no_placing()?;
+        if !self.facts().has_diff_beside(diff, going)? {
+            remove_if_there(&self.layout().journal(diff));
+        }
+        Ok(())
+    }
+
     /// One sweep at a time.
     fn lock_sweep(&self) -> Result<FileLock> {
         Ok(FileLock::exclusive(&self.layout().journals())?)
@@ -90,32 +120,29 @@ impl Layers {
     pub async fn sweep(&self) -> Result<()> {
         let store = std::sync::Arc::clone(&self.store);
         let alone = strata_driver::blocking(move || store.lock_sweep()).await?;
+        let _phase = Phase::Delete.enter();
         let doomed = self.store.facts().begin_sweep()?;
         let mut failed = None;
+        let mut gone = Vec::new();
         for (chain, _) in &doomed.layers {
-            if let Err(error) = self.delete_layer(chain).await {
-                failed.get_or_insert(error);
+            match self.driver.remove(&name_of(chain)).await {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    failed.get_or_insert(error);
+                }
+                Ok(()) | Err(_) => gone.push(*chain),
             }
         }
         self.driver.reclaim().await?;
+        // Rows go after all bytes: by them the next recovery knows that there are some.
+        for chain in &gone {
+            if let Some(row) = self.store.facts().layer(chain)? {
+                self.store.drop_journal(row.diff, Some(chain))?;
+            }
+            self.store.facts().forget_layer(chain)?;
+        }
         self.store.delete_blobs(&doomed.blobs)?;
         drop(alone);
         failed.map_or(Ok(()), Err)
-    }
-
-    async fn delete_layer(&self, chain: &ChainId) -> Result<()> {
-        match self.driver.remove(&name_of(chain)).await {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let row = self.store.facts().layer(chain)?;
-        self.store.facts().forget_layer(chain)?;
-        if let Some(row) = row
-            && !self.store.facts().has_diff(row.diff)?
-        {
-            remove_if_there(&self.store.layout().journal(row.diff));
-        }
-        Ok(())
     }
 
     /// Mends what instances that died left: their leases end, their half-made layers go, what
@@ -123,6 +150,8 @@ impl Layers {
     pub async fn recover(&self) -> Result<Recovered> {
         let mut recovered = Recovered::default();
         let store = &self.store;
+        // Who dies from now on may leave what has been looked for already.
+        let gone = holder::gone(store.layout().root())?;
         for holder in store.facts().holders()? {
             if store.is_gone(&holder)? {
                 store.facts().release(&holder)?;
@@ -161,7 +190,7 @@ impl Layers {
         }
         recovered.blobs = store.take_in_blobs()?;
         recovered.files = store.remove_strays(&diffs)?;
-        holder::sweep(store.layout().root())?;
+        holder::forget(store.layout().root(), &gone)?;
         self.sweep().await?;
         Ok(recovered)
     }
@@ -171,6 +200,7 @@ impl Store {
     /// Notes blobs that are in their places and have no row: their fetch died between the two.
     fn take_in_blobs(&self) -> Result<u64> {
         let io = |error| Error::io("recover blobs", error);
+        let _alone = self.lock_sweep()?;
         let known: BTreeSet<Digest> = self
             .facts()
             .blobs()?
@@ -208,17 +238,15 @@ impl Store {
                 count += 1;
             }
         }
+        let _still = self.no_placing()?;
         let live = self.facts().layers()?;
         let live: BTreeSet<_> = live
             .iter()
             .map(|layer| self.layout().journal(layer.diff))
             .collect();
-        // A journal is in its place before its layer is committed: with somebody at work it may
-        // be new.
-        let is_quiet = self.facts().holders()?.is_empty();
         for entry in fs_err::read_dir(self.layout().journals()).map_err(io)? {
             let path = entry.map_err(io)?.path();
-            if is_quiet && !live.contains(&path) && !of_layers.contains(&path) {
+            if !live.contains(&path) && !of_layers.contains(&path) {
                 remove_if_there(&path);
                 count += 1;
             }

@@ -3,6 +3,7 @@
 use super::flags::{CheckFlags, MigrateFlags};
 use super::list::put;
 use super::opened::Context;
+use crate::docker::units::fine_size;
 use anyhow::bail;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -50,8 +51,7 @@ pub(super) fn check(flags: &CheckFlags, context: &Context<'_>) -> anyhow::Result
 }
 
 fn told(report: &CheckReport) -> String {
-    use std::fmt::Write as _;
-    let mut out = String::new();
+    let mut lines = Vec::new();
     for one in &report.repaired {
         let came = match &one.outcome {
             Outcome::Removed => "removed".to_owned(),
@@ -59,10 +59,11 @@ fn told(report: &CheckReport) -> String {
             Outcome::MadeAgain => "made again".to_owned(),
             Outcome::Refused(why) => format!("not repaired: {why}"),
         };
-        drop(writeln!(out, "repair: {}: {came}", one.subject)); // a string takes all
+        lines.push(format!("repair: {}: {came}", one.subject));
     }
     for finding in &report.findings {
-        drop(writeln!(out, "{finding}\n  {}", finding.mend)); // as above
+        lines.push(finding.to_string());
+        lines.push(format!("  {}", finding.mend));
     }
     let checked = &report.checked;
     let state = if report.is_clean() {
@@ -70,22 +71,22 @@ fn told(report: &CheckReport) -> String {
     } else {
         "NOT CLEAN"
     };
-    drop(writeln!(
-        out,
+    lines.push(format!(
         "{state}: {} images, {} names, {} layers, {} entries, {} blobs, {} hashed",
         checked.images,
         checked.references,
         checked.layers,
         checked.entries,
         checked.blobs,
-        crate::docker::units::fine_size(checked.hashed.0 as i64),
-    )); // as above
+        fine_size(checked.hashed.0 as i64),
+    ));
     if !report.is_quiet {
-        out.push_str(
-            "somebody is at work in the store: what belongs to nothing was not looked for\n",
+        lines.push(
+            "somebody is at work in the store: what belongs to nothing was not looked for"
+                .to_owned(),
         );
     }
-    out
+    lines.join("\n") + "\n"
 }
 
 pub(super) fn migrate(flags: &MigrateFlags, context: &Context<'_>) -> anyhow::Result<ExitCode> {
@@ -114,7 +115,7 @@ pub(super) fn migrate(flags: &MigrateFlags, context: &Context<'_>) -> anyhow::Re
     put(&format!(
         "Migrated {} layers, {}, from {from} to {}: every DiffID is the same\n",
         migrated.layers,
-        crate::docker::units::fine_size(migrated.bytes.0 as i64),
+        fine_size(migrated.bytes.0 as i64),
         flags.to
     ))?;
     if let Some(why) = migrated.left {

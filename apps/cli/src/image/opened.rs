@@ -76,6 +76,10 @@ impl<'a> Context<'a> {
         if needs_recovery {
             let recovered = self.runtime.block_on(layers.recover())?;
             tracing::info!(?recovered, "mended what an earlier process left");
+            // It is derived, and keeps nobody from the store.
+            if let Err(error) = strata_image::layout::rebuild(layers.store()) {
+                tracing::warn!(%error, "the layout for other tools is not up to date");
+            }
         }
         Ok(layers)
     }
@@ -135,11 +139,18 @@ impl<'a> Context<'a> {
         if let Some(driver) = &self.settings.driver {
             command.args(["--driver", &driver.value]);
         }
+        // Whoever asks for a log gets that of the deletion too, and waits for its end.
+        let is_logged = std::env::var_os("STRATA_LOG").is_some();
+        let log = if is_logged {
+            Stdio::inherit()
+        } else {
+            Stdio::null()
+        };
         command
             .args(["system", "sweep"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(log)
             .current_dir("/")
             .process_group(0);
         // It is nobody's child that is waited for: this process ends first.

@@ -138,19 +138,22 @@ pub(super) fn prune_system(flags: &PruneFlags, context: &Context<'_>) -> anyhow:
     if !flags.force && !asked(&prune::ask_system(&prey, &filters.shown()))? {
         return Ok(ExitCode::SUCCESS);
     }
-    if context.look()?.is_none() {
+    let Some(store) = context.look()? else {
         return put(&prune::total(0));
-    }
+    };
+    // What pulls left behind and nobody goes on with. First what takes no room to be deleted:
+    // opening the driver takes some.
+    let fetched = store.delete_idle_fetches()?;
+    drop(store);
     let layers = context.open()?;
     let outcome = (|| {
         let removal = remove_unused(flags.all, &filters, layers.store())?;
-        // What pulls left behind and nobody goes on with.
         let freed = layers.store().doom_unused()?;
         context.runtime.block_on(layers.sweep())?;
         let cache: Vec<String> = freed.layers.iter().map(ToString::to_string).collect();
         put(&(prune::deleted_images(&items(&removal))
             + &prune::deleted_build_cache(&cache)
-            + &prune::total((removal.bytes + freed.bytes.0) as i64)))
+            + &prune::total((removal.bytes + freed.bytes.0 + fetched.0) as i64)))
     })();
     context.close(&layers, outcome)
 }

@@ -1,8 +1,8 @@
 //! Every command once, on every driver of the host: the same ids, chains and digests everywhere.
 
 use crate::support::{Cell, Parts, Store, cells};
-use std::io::Read as _;
 use std::path::Path;
+use std::process::Command;
 use strata_store::Digest;
 
 /// Room for `app` and `small` on each driver.
@@ -134,23 +134,24 @@ fn everyday(parts: &Parts, cell: Cell) -> String {
     told
 }
 
-/// The digests of the layers in an archive of plain tars, each held against its own name.
+/// The digests of the blobs in an archive of plain tars, each held against its own name.
 fn diffs_of(archive: &Path) -> String {
-    let mut found = String::new();
-    let mut members = tar::Archive::new(fs_err::File::open(archive).unwrap());
-    for member in members.entries().unwrap() {
-        let mut member = member.unwrap();
-        let name = member.path().unwrap().display().to_string();
-        let Some(hex) = name
-            .strip_prefix("blobs/sha256/")
-            .filter(|hex| !hex.is_empty())
-        else {
-            continue;
-        };
-        let mut bytes = Vec::new();
-        member.read_to_end(&mut bytes).unwrap();
-        assert_eq!(Digest::of(&bytes).hex(), hex);
-        found += &format!("{hex} {}\n", bytes.len());
+    let place = tempfile::tempdir().unwrap();
+    let unpacked = Command::new("tar")
+        .arg("-xf")
+        .arg(archive)
+        .arg("-C")
+        .arg(place.path())
+        .status();
+    assert!(unpacked.unwrap().success());
+    let mut found = Vec::new();
+    for blob in fs_err::read_dir(place.path().join("blobs/sha256")).unwrap() {
+        let blob = blob.unwrap();
+        let bytes = fs_err::read(blob.path()).unwrap();
+        let name = blob.file_name().into_string().unwrap();
+        assert_eq!(Digest::of(&bytes).hex(), name);
+        found.push(format!("{name} {}\n", bytes.len()));
     }
-    found
+    found.sort();
+    found.concat()
 }

@@ -72,7 +72,7 @@ pub fn cells() -> Vec<Cell> {
 /// A store on a file system of its own.
 pub struct Store {
     pub fixture: Fixture,
-    driver: &'static str,
+    pub driver: &'static str,
     home: tempfile::TempDir,
     extra: Vec<String>,
 }

@@ -8,15 +8,28 @@ use crate::Result;
 use crate::document::LARGEST_DOCUMENT;
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use strata_driver::Error;
-use tar::EntryType;
+use strata_driver::changeset::{CodecError, Decoder, EntryKind, Event, Item, Limits};
 
 const OPERATION: &str = "read archive";
-/// Bytes of all headers that are read; they are kept in memory. An image has some dozen members.
-const MOST_HEADERS: u64 = 64 << 20;
+/// What is kept in memory of an archive is bounded by these. An image has some dozen members, with
+/// short names.
+const LIMITS: Limits = Limits {
+    pax_record: 64 << 10,
+    pax_header: 1 << 20,
+    path: 1024,
+    link: 1024,
+    xattrs: 64 << 10,
+    sparse_segments: 1024,
+    entries: 1 << 16,
+};
+/// Bytes that are read at a header.
+const HEADERS: usize = 4 << 10;
+/// Bytes of content that are passed over at once.
+const CONTENT: usize = 1 << 20;
 /// Links that are followed one after the other. Old archives have one.
 const MOST_LINKS: usize = 16;
 
@@ -45,35 +58,30 @@ pub(crate) struct Section {
 impl Archive {
     /// Reads the headers. Blocking.
     pub(super) fn read(file: File) -> Result<Self> {
-        let io = |error| Error::io(OPERATION, error);
-        let length = file.metadata().map_err(io)?.len();
-        let mut limited = Limited {
-            file: &file,
-            left: MOST_HEADERS,
-        };
-        limited.seek(SeekFrom::Start(0)).map_err(io)?;
+        let length = file
+            .metadata()
+            .map_err(|error| Error::io(OPERATION, error))?
+            .len();
         let mut members = HashMap::new();
-        let mut tar = tar::Archive::new(limited);
-        for entry in tar.entries_with_seek().map_err(io)? {
-            let entry = entry.map_err(no_tar)?;
-            let name = text(&entry.path_bytes())?;
-            let member = match entry.header().entry_type() {
-                EntryType::Directory | EntryType::XGlobalHeader => continue,
-                EntryType::Regular | EntryType::Continuous => {
-                    let (at, size) = (entry.raw_file_position(), entry.size());
+        let mut headers = Headers::new(&file);
+        while let Some((item, at)) = headers.next()? {
+            let Item::Entry(entry) = item else {
+                return Err(refused("it has names in it that only layers have"));
+            };
+            let name = text(entry.path.as_bytes())?;
+            let member = match entry.kind {
+                EntryKind::Directory => continue,
+                EntryKind::File { size } => {
                     if at.checked_add(size).is_none_or(|end| end > length) {
                         return Err(refused(format!("it is cut off in `{}`", shown(&name))));
                     }
+                    headers.pass(size);
                     Member::File { at, size }
                 }
-                kind @ (EntryType::Symlink | EntryType::Link) => {
-                    let target = entry.link_name_bytes().unwrap_or_default();
-                    let base = match kind {
-                        EntryType::Symlink => parent_of(&name),
-                        _ => "",
-                    };
-                    Member::Link(resolved(base, &text(&target)?)?)
+                EntryKind::Symlink { target } => {
+                    Member::Link(resolved(parent_of(&name), &text(&target)?)?)
                 }
+                EntryKind::HardLink { target } => Member::Link(text(target.as_bytes())?),
                 _ => {
                     return Err(refused(format!(
                         "`{}` is neither a file nor a link",
@@ -81,7 +89,6 @@ impl Archive {
                     )));
                 }
             };
-            let name = normal(&name)?;
             if members.contains_key(&name) {
                 return Err(refused(format!("`{}` is in it twice", shown(&name))));
             }
@@ -196,31 +203,66 @@ impl Read for Section {
     }
 }
 
-/// A file of which no more than the headers are read.
-struct Limited<'a> {
+/// The headers of a tar. The codec is given zeros in the place of contents, which it only counts.
+struct Headers<'a> {
     file: &'a File,
+    decoder: Decoder,
+    block: Vec<u8>,
+    zeros: Vec<u8>,
+    /// Content that the codec is still to count.
     left: u64,
 }
 
-impl Read for Limited<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read(buffer)?;
-        self.left = self.left.checked_sub(read as u64).ok_or_else(|| {
-            io::Error::other(format!("its headers have more than {MOST_HEADERS} bytes"))
-        })?;
-        Ok(read)
+impl<'a> Headers<'a> {
+    fn new(file: &'a File) -> Self {
+        Self {
+            file,
+            decoder: Decoder::new(LIMITS),
+            block: vec![0; HEADERS],
+            zeros: vec![0; CONTENT],
+            left: 0,
+        }
     }
-}
 
-impl Seek for Limited<'_> {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.file.seek(to)
+    /// The next member, and where its content begins.
+    fn next(&mut self) -> Result<Option<(Item, u64)>> {
+        loop {
+            let input = if self.left > 0 {
+                let length = self.left.min(CONTENT as u64) as usize;
+                &self.zeros[..length]
+            } else {
+                let read = self
+                    .file
+                    .read_at(&mut self.block, self.decoder.offset())
+                    .map_err(|error| Error::io(OPERATION, error))?;
+                if read == 0 {
+                    break;
+                }
+                &self.block[..read]
+            };
+            let step = self.decoder.advance(input).map_err(no_tar)?;
+            match step.event {
+                Event::Item(item) => return Ok(Some((item, self.decoder.offset()))),
+                Event::Data { .. } => self.left -= step.consumed as u64,
+                Event::Hole { .. } => return Err(refused("a file in it is stored sparsely")),
+                Event::End => return Ok(None),
+                Event::NeedMore | Event::EndOfEntry | Event::Skipped(_) => {}
+            }
+        }
+        let decoder = std::mem::replace(&mut self.decoder, Decoder::new(LIMITS));
+        decoder.finish().map_err(no_tar)?;
+        Ok(None)
+    }
+
+    /// Passes over the content of the last member.
+    fn pass(&mut self, size: u64) {
+        self.left = size;
     }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "as `map_err` gives it")]
-fn no_tar(error: io::Error) -> crate::ImageError {
-    refused(format!("it is no tar: {error}"))
+fn no_tar(error: CodecError) -> crate::ImageError {
+    refused(format!("its tar is refused: {error}"))
 }
 
 fn text(name: &[u8]) -> Result<String> {

@@ -165,6 +165,12 @@ impl Installer {
             if missing < planned.len() {
                 continue;
             }
+            // Its blob first: an image that is removed meanwhile would take it along, and what
+            // has a layer without its blob cannot be pushed as it came.
+            if let From::Blob(Layer { descriptor, .. }) = &layer.from {
+                let (store, digest) = (Arc::clone(self.layers.store()), descriptor.digest);
+                strata_driver::blocking(move || store.keep_blob(&digest)).await?;
+            }
             if self.layers.find(&chain).await?.is_some() {
                 self.progress.layer(&layer.id, Stage::AlreadyExists);
             } else {
@@ -366,8 +372,7 @@ impl Unpacking {
                         progress: Arc::clone(&progress),
                         stop: self.stop.clone(),
                     };
-                    unpacked(watched, layer.compression)
-                        .map_err(|error| Error::io("unpack layer", error))
+                    Ok(Box::new(unpacked(watched, layer.compression)))
                 })
             }
             (From::Tar(tar), _) => {

@@ -4,6 +4,7 @@ use super::reader::{BlobReader, Growth};
 use crate::facts::schema::sync_directory;
 use crate::ids::Digest;
 use crate::layout::Layout;
+use crate::phase::{Entered, Phase};
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -39,6 +40,7 @@ pub struct Fetch {
     hash: Sha256,
     growth: Arc<Growth>,
     was_taken_up: bool,
+    _phase: Entered,
     /// Released last.
     _lock: FileLock,
 }
@@ -78,6 +80,7 @@ impl Fetch {
                 hash: Sha256::new(),
                 growth: Arc::default(),
                 was_taken_up: false,
+                _phase: Phase::Fetch.enter(),
                 _lock: lock,
             };
             fetch.take_up().map_err(io)?;

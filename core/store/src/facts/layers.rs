@@ -96,6 +96,15 @@ impl Facts {
         })
     }
 
+    /// Whether a layer has this diff that is not the one that goes.
+    pub(crate) fn has_diff_beside(&self, diff: DiffId, going: Option<&ChainId>) -> Result<bool> {
+        self.database.query("look for diff", |connection| {
+            Ok(connection
+                .prepare_cached("SELECT 1 FROM layer WHERE diff = ?1 AND chain IS NOT ?2 LIMIT 1")?
+                .exists(params![Diff(diff), going])?)
+        })
+    }
+
     /// Forgets a layer whose snapshot is gone.
     pub(crate) fn forget_layer(&self, chain: &ChainId) -> Result<()> {
         self.database

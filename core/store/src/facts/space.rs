@@ -1,7 +1,7 @@
 //! Sizes by arithmetic over rows: what images share, what each alone takes.
 
-use super::{Facts, HELD, LayerRow, layers};
-use crate::ids::Digest;
+use super::{Facts, LayerRow, layers};
+use crate::ids::{ChainId, Digest};
 use std::collections::HashMap;
 use strata_driver::{Bytes, Result};
 
@@ -34,49 +34,49 @@ impl Facts {
     pub fn space(&self) -> Result<Space> {
         self.database.read("add up sizes", |connection| {
             let mut space = Space::default();
-            let sum = |query: &str| -> rusqlite::Result<(u64, Bytes)> {
+            // Both tables are read once, in their order: joined by the database they would be
+            // looked up row by row.
+            let mut layers: HashMap<ChainId, (u64, u64)> = connection
+                .prepare_cached("SELECT chain, contents FROM layer")?
+                .query_map([], |row| {
+                    Ok((row.get(0)?, (row.get::<_, i64>(1)? as u64, 0)))
+                })?
+                .collect::<rusqlite::Result<_>>()?;
+            let uses: Vec<(Digest, ChainId)> = connection
+                .prepare_cached("SELECT image, chain FROM image_layer")?
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<rusqlite::Result<_>>()?;
+            for (_, chain) in &uses {
+                if let Some((_, users)) = layers.get_mut(chain) {
+                    *users += 1;
+                }
+            }
+            for (image, chain) in uses {
+                let own = space.images.entry(image).or_default();
+                match layers.get(&chain) {
+                    Some((contents, 1)) => own.unique.0 += contents,
+                    Some((contents, _)) => own.shared.0 += contents,
+                    None => {}
+                }
+            }
+            for (contents, users) in layers.values() {
+                if *users > 0 {
+                    space.layers.0 += contents;
+                } else {
+                    space.idle_layers.0 += 1;
+                    space.idle_layers.1.0 += contents;
+                }
+            }
+            let sum = |query: &str| -> rusqlite::Result<(u64, u64)> {
                 connection.prepare_cached(query)?.query_row([], |row| {
-                    Ok((
-                        row.get::<_, i64>(0)? as u64,
-                        Bytes(row.get::<_, i64>(1)? as u64),
-                    ))
+                    Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64))
                 })
             };
-            space.layers = sum("SELECT count(*), ifnull(sum(contents), 0) FROM layer \
-                 WHERE EXISTS (SELECT 1 FROM image_layer WHERE image_layer.chain = layer.chain)")?
-            .1;
-            space.blobs = sum("SELECT count(*), ifnull(sum(size), 0) FROM blob \
-                 WHERE EXISTS (SELECT 1 FROM image_blob WHERE image_blob.digest = blob.digest)")?
-            .1;
-            space.idle_layers = sum(
-                "SELECT count(*), ifnull(sum(contents), 0) FROM layer WHERE \
-                 NOT EXISTS (SELECT 1 FROM image_layer WHERE image_layer.chain = layer.chain)",
-            )?;
-            space.idle_blobs = sum("SELECT count(*), ifnull(sum(size), 0) FROM blob WHERE \
-                 NOT EXISTS (SELECT 1 FROM image_blob WHERE image_blob.digest = blob.digest)")?;
-            let mut statement = connection.prepare_cached(&format!(
-                "WITH users AS (SELECT chain, count(DISTINCT image) AS images \
-                                FROM image_layer GROUP BY chain) \
-                 SELECT image_layer.image, \
-                        sum(CASE WHEN users.images > 1 THEN layer.contents ELSE 0 END), \
-                        sum(CASE WHEN users.images > 1 THEN 0 ELSE layer.contents END) \
-                 FROM image_layer JOIN layer USING (chain) JOIN users USING (chain) \
-                 WHERE layer.state = {HELD} GROUP BY image_layer.image"
-            ))?;
-            let rows = statement.query_map([], |row| {
-                let bytes = |column| row.get(column).map(|bytes: i64| Bytes(bytes as u64));
-                Ok((
-                    row.get::<_, Digest>(0)?,
-                    ImageSpace {
-                        shared: bytes(1)?,
-                        unique: bytes(2)?,
-                    },
-                ))
-            })?;
-            for row in rows {
-                let (image, sizes) = row?;
-                space.images.insert(image, sizes);
-            }
+            let all = sum("SELECT count(*), ifnull(sum(size), 0) FROM blob")?;
+            let in_use = sum("SELECT count(*), ifnull(sum(size), 0) FROM blob \
+                            WHERE digest IN (SELECT digest FROM image_blob)")?;
+            space.blobs = Bytes(in_use.1);
+            space.idle_blobs = (all.0 - in_use.0, Bytes(all.1 - in_use.1));
             Ok(space)
         })
     }

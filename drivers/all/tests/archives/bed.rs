@@ -1,6 +1,7 @@
 //! Stores on drivers, and what is asked of them.
 
-use std::io::{Read, Write};
+use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use strata_driver::{Durability, Host, OpenOptions, SnapshotKind, StorageDriver};
@@ -11,16 +12,16 @@ use strata_image::progress::Silent;
 use strata_store::{Layers, Store};
 
 /// A store on a file system of its own; gone when dropped.
-pub struct Bed {
+pub(crate) struct Bed {
     // In order of dropping.
-    pub layers: Layers,
-    pub driver: &'static str,
+    pub(crate) layers: Layers,
+    pub(crate) driver: &'static str,
     fixture: Fixture,
 }
 
 impl Bed {
     /// An empty store with this driver.
-    pub fn new(driver: &'static str) -> Self {
+    pub(crate) fn new(driver: &'static str) -> Self {
         let fixture = Fixture::file_system(FileSystemKind::Tmpfs, 256 << 20).unwrap();
         let root = fixture.path().join("store");
         let store = Arc::new(Store::open(&root, Durability::Volatile).unwrap());
@@ -35,16 +36,16 @@ impl Bed {
         }
     }
 
-    pub fn store(&self) -> &Store {
+    pub(crate) fn store(&self) -> &Store {
         self.layers.store()
     }
 
     /// A place for files beside the store.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.fixture.path()
     }
 
-    pub async fn load(&self, archive: &[u8]) -> strata_image::Result<Vec<Loaded>> {
+    pub(crate) async fn load(&self, archive: &[u8]) -> strata_image::Result<Vec<Loaded>> {
         let path = self.path().join("archive.tar");
         fs_err::write(&path, archive).unwrap();
         let loaded = self.load_from(Input::open(&path).unwrap()).await;
@@ -52,7 +53,7 @@ impl Bed {
         loaded
     }
 
-    pub async fn load_from(&self, input: Input) -> strata_image::Result<Vec<Loaded>> {
+    pub(crate) async fn load_from(&self, input: Input) -> strata_image::Result<Vec<Loaded>> {
         let loader = Loader {
             layers: self.layers.clone(),
             options: LoadOptions::default(),
@@ -62,13 +63,13 @@ impl Bed {
         loader.load(input).await
     }
 
-    pub async fn save(&self, images: &[&str]) -> Vec<u8> {
+    pub(crate) async fn save(&self, images: &[&str]) -> Vec<u8> {
         self.save_with(images, &SaveOptions::default())
             .await
             .unwrap()
     }
 
-    pub async fn save_with(
+    pub(crate) async fn save_with(
         &self,
         images: &[&str],
         options: &SaveOptions,
@@ -79,7 +80,7 @@ impl Bed {
 
     /// What the store says that an image is: its layers, with everything that is the same on
     /// every driver.
-    pub fn facts(&self, image: &str) -> Vec<String> {
+    pub(crate) fn facts(&self, image: &str) -> Vec<String> {
         let facts = self.store().facts();
         let id = strata_image::images::Images::of(self.store())
             .find(image)
@@ -96,7 +97,7 @@ impl Bed {
     }
 
     /// Nothing is half made: no snapshot but committed ones, no file on its way.
-    pub async fn is_clean(&self) {
+    pub(crate) async fn is_clean(&self) {
         let snapshots = self.layers.driver().list().await.unwrap();
         for snapshot in snapshots {
             assert_eq!(snapshot.kind, SnapshotKind::Committed, "{}", snapshot.name);
@@ -111,7 +112,7 @@ impl Bed {
 }
 
 /// Whether stores can be made on this host; if not, that is said.
-pub fn can_run() -> bool {
+pub(crate) fn can_run() -> bool {
     let missing = FileSystemKind::Tmpfs.missing();
     if let Some(missing) = &missing {
         eprintln!("skipped: {missing}");
@@ -119,7 +120,7 @@ pub fn can_run() -> bool {
     missing.is_none()
 }
 
-pub fn run<F: Future<Output = ()>>(work: F) {
+pub(crate) fn run<F: Future<Output = ()>>(work: F) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -128,43 +129,56 @@ pub fn run<F: Future<Output = ()>>(work: F) {
     runtime.block_on(work);
 }
 
-pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(9));
     packed.write_all(bytes).unwrap();
     packed.finish().unwrap()
 }
 
-pub fn zstd(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn zstd(bytes: &[u8]) -> Vec<u8> {
     zstd::encode_all(bytes, 1).unwrap()
 }
 
-/// The files of a tar.
-pub fn members(archive: &[u8]) -> std::collections::BTreeMap<String, Vec<u8>> {
-    let mut tar = tar::Archive::new(archive);
-    let mut found = std::collections::BTreeMap::new();
-    for entry in tar.entries().unwrap() {
-        let mut entry = entry.unwrap();
-        let mut bytes = Vec::new();
-        entry.read_to_end(&mut bytes).unwrap();
-        let name = entry.path().unwrap().to_string_lossy().into_owned();
-        assert_eq!(entry.header().mtime().unwrap(), 0, "{name}");
-        assert_eq!(entry.header().uid().unwrap(), 0, "{name}");
-        if entry.header().entry_type().is_file() {
-            assert_eq!(entry.header().mode().unwrap(), 0o644, "{name}");
-            found.insert(name, bytes);
-        } else {
-            assert_eq!(entry.header().mode().unwrap(), 0o755, "{name}");
+/// The files of an archive that we wrote: ustar headers, and nothing that differs from one run to
+/// the next.
+pub(crate) fn members(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut rest = archive;
+    let text = |field: &[u8]| String::from_utf8(field.to_vec()).unwrap();
+    let number = |field: &[u8]| {
+        let digits = text(field).trim_matches(['\0', ' ']).to_owned();
+        u64::from_str_radix(&digits, 8).unwrap()
+    };
+    let mut last = String::new();
+    while rest[0] != 0 {
+        let (header, content) = rest.split_at(512);
+        let name = text(&header[..100]).trim_matches('\0').to_owned();
+        assert!(last < name, "{last} stands before {name}");
+        let is_file = header[156] == b'0';
+        assert_eq!(
+            number(&header[100..108]),
+            if is_file { 0o644 } else { 0o755 }
+        );
+        for field in [108..116, 116..124, 136..148] {
+            assert_eq!(number(&header[field]), 0, "{name}");
         }
+        let size = number(&header[124..136]) as usize;
+        rest = &content[size.next_multiple_of(512)..];
+        if is_file {
+            found.insert(name.clone(), content[..size].to_vec());
+        }
+        last = name;
     }
+    assert!(rest.len() == 1024 && rest.iter().all(|&byte| byte == 0));
     found
 }
 
 /// Tells what was said.
 #[derive(Default)]
-pub struct Heard(Mutex<Vec<String>>);
+pub(crate) struct Heard(Mutex<Vec<String>>);
 
 impl Heard {
-    pub fn take(&self) -> Vec<String> {
+    pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

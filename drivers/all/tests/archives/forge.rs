@@ -1,79 +1,71 @@
 //! Images and archives made in memory, as other tools write them and as nobody should.
 
 use serde_json::{Value, json};
+use strata_harness::tar::{Entry, archive};
 use strata_store::Digest;
-use tar::{Builder, EntryType, Header};
 
 /// A tar that is put together.
-pub struct Forged(Builder<Vec<u8>>);
+#[derive(Default)]
+pub(crate) struct Forged {
+    entries: Vec<Entry>,
+    attribute: Option<(String, Vec<u8>)>,
+}
 
 impl Forged {
-    pub fn new() -> Self {
-        Self(Builder::new(Vec::new()))
+    pub(crate) fn new() -> Self {
+        Self::default()
     }
 
-    fn header(kind: EntryType, mode: u32) -> Header {
-        let mut header = Header::new_gnu();
-        header.set_entry_type(kind);
-        header.set_mode(mode);
-        header.set_mtime(1_600_000_000);
-        header.set_size(0);
-        header
-    }
-
-    pub fn directory(mut self, path: &str) -> Self {
-        let mut header = Self::header(EntryType::Directory, 0o755);
-        self.0.append_data(&mut header, path, &[][..]).unwrap();
+    fn push(mut self, mut entry: Entry) -> Self {
+        if let Some((name, value)) = self.attribute.take() {
+            entry = entry.xattr(&name, value);
+        }
+        self.entries.push(entry.mtime(1_600_000_000, 5));
         self
     }
 
-    pub fn file(mut self, path: &str, content: &[u8]) -> Self {
-        let mut header = Self::header(EntryType::Regular, 0o640);
-        header.set_size(content.len() as u64);
-        self.0.append_data(&mut header, path, content).unwrap();
-        self
+    pub(crate) fn directory(self, path: &str) -> Self {
+        self.push(Entry::dir(path.trim_end_matches('/')))
     }
 
-    pub fn link(mut self, kind: EntryType, path: &str, target: &str) -> Self {
-        let mut header = Self::header(kind, 0o777);
-        self.0.append_link(&mut header, path, target).unwrap();
-        self
+    pub(crate) fn file(self, path: &str, content: &[u8]) -> Self {
+        self.push(Entry::file(path, content).mode(0o640))
+    }
+
+    pub(crate) fn symlink(self, path: &str, target: &str) -> Self {
+        self.push(Entry::symlink(path, target))
+    }
+
+    pub(crate) fn hard_link(self, path: &str, target: &str) -> Self {
+        self.push(Entry::hard_link(path, target))
     }
 
     /// The next entry has this attribute.
-    pub fn attribute(mut self, name: &str, value: &[u8]) -> Self {
-        let key = format!("SCHILY.xattr.{name}");
-        self.0.append_pax_extensions([(&*key, value)]).unwrap();
+    pub(crate) fn attribute(mut self, name: &str, value: &[u8]) -> Self {
+        self.attribute = Some((name.to_owned(), value.to_vec()));
         self
     }
 
-    /// An entry whose name no honest tool writes.
-    pub fn raw(mut self, name: &[u8], kind: EntryType, link: &[u8], content: &[u8]) -> Self {
-        let mut header = Self::header(kind, 0o644);
-        header.set_size(content.len() as u64);
-        let fields = header.as_gnu_mut().unwrap();
-        fields.name[..name.len()].copy_from_slice(name);
-        fields.linkname[..link.len()].copy_from_slice(link);
-        header.set_cksum();
-        self.0.append(&header, content).unwrap();
-        self
+    /// An entry as no honest tool writes it.
+    pub(crate) fn raw(self, entry: Entry) -> Self {
+        self.push(entry)
     }
 
-    pub fn end(self) -> Vec<u8> {
-        self.0.into_inner().unwrap()
+    pub(crate) fn end(self) -> Vec<u8> {
+        archive(&self.entries)
     }
 }
 
 /// Three layers with everything that makes a tar hard to write again.
-pub fn layers() -> Vec<Vec<u8>> {
+pub(crate) fn layers() -> Vec<Vec<u8>> {
     let long = format!("etc/{}/{}", "d".repeat(90), "n".repeat(200));
     let mut sparse = vec![0; 1 << 20];
     sparse.extend_from_slice(b"end");
     let base = Forged::new()
         .directory("etc/")
         .file("etc/a", b"first content")
-        .link(EntryType::Link, "etc/b", "etc/a")
-        .link(EntryType::Symlink, "etc/c", "../nowhere")
+        .hard_link("etc/b", "etc/a")
+        .symlink("etc/c", "../nowhere")
         .attribute("user.note", b"one\ntwo\0three")
         .file("noted", b"with an attribute")
         .file(&long, b"with a long name")
@@ -85,7 +77,7 @@ pub fn layers() -> Vec<Vec<u8>> {
     let middle = Forged::new()
         .directory("etc/")
         .file("etc/.wh..wh..opq", b"")
-        .file("etc/new", &[7; 70_000])
+        .file("etc/new", &vec![7; 70_000])
         .file(".wh.noted", b"")
         .file("was-a-file", b"hidden by what follows")
         .directory("was-a-file/")
@@ -95,7 +87,24 @@ pub fn layers() -> Vec<Vec<u8>> {
     vec![base, middle, top]
 }
 
-pub fn config(layers: &[Vec<u8>], label: &str) -> Vec<u8> {
+/// Layers that every tool takes: podman refuses names that are given twice.
+pub(crate) fn simple_layers() -> Vec<Vec<u8>> {
+    let base = Forged::new()
+        .directory("etc/")
+        .file("etc/a", b"first content")
+        .hard_link("etc/b", "etc/a")
+        .attribute("user.note", b"one")
+        .file("noted", b"with an attribute")
+        .end();
+    let middle = Forged::new()
+        .file("etc/new", &vec![7; 70_000])
+        .file(".wh.noted", b"")
+        .end();
+    let top = Forged::new().file("top", b"top").end();
+    vec![base, middle, top]
+}
+
+pub(crate) fn config(layers: &[Vec<u8>], label: &str) -> Vec<u8> {
     let diffs: Vec<String> = layers
         .iter()
         .map(|tar| Digest::of(tar).to_string())
@@ -113,7 +122,7 @@ pub fn config(layers: &[Vec<u8>], label: &str) -> Vec<u8> {
 }
 
 /// An image as `docker save` wrote it up to version 24.
-pub fn docker_archive(name: &str, layers: &[Vec<u8>], config: &[u8]) -> Vec<u8> {
+pub(crate) fn docker_archive(name: &str, layers: &[Vec<u8>], config: &[u8]) -> Vec<u8> {
     let mut archive = Forged::new();
     let mut paths: Vec<String> = Vec::new();
     for (at, layer) in layers.iter().enumerate() {
@@ -125,7 +134,7 @@ pub fn docker_archive(name: &str, layers: &[Vec<u8>], config: &[u8]) -> Vec<u8> 
         let path = format!("{directory}/layer.tar");
         let same = layers[..at].iter().position(|other| other == layer);
         archive = match same {
-            Some(same) => archive.link(EntryType::Symlink, &path, &format!("../{}", paths[same])),
+            Some(same) => archive.symlink(&path, &format!("../{}", paths[same])),
             None => archive.file(&path, layer),
         };
         paths.push(path);
@@ -138,24 +147,24 @@ pub fn docker_archive(name: &str, layers: &[Vec<u8>], config: &[u8]) -> Vec<u8> 
         .end()
 }
 
-pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// An image in an OCI layout, piece by piece.
-pub struct Layout {
-    pub blobs: Vec<(Digest, Vec<u8>)>,
-    pub manifest: Value,
-    pub index: Value,
+pub(crate) struct Layout {
+    pub(crate) blobs: Vec<(Digest, Vec<u8>)>,
+    pub(crate) manifest: Value,
+    pub(crate) index: Value,
 }
 
-pub fn descriptor(media_type: &str, bytes: &[u8]) -> Value {
+pub(crate) fn descriptor(media_type: &str, bytes: &[u8]) -> Value {
     let digest = Digest::of(bytes).to_string();
     json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() })
 }
 
 impl Layout {
     /// Of layers that are blobs with these endings of their media type.
-    pub fn new(config: &[u8], layers: &[(&str, Vec<u8>)]) -> Self {
+    pub(crate) fn new(config: &[u8], layers: &[(&str, Vec<u8>)]) -> Self {
         let descriptors: Vec<Value> = layers
             .iter()
             .map(|(kind, blob)| {
@@ -184,7 +193,7 @@ impl Layout {
     }
 
     /// Its archive, with the manifest under this name in the index.
-    pub fn archive(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn archive(&self, name: &str) -> Vec<u8> {
         let manifest = self.manifest.to_string().into_bytes();
         let mut named = descriptor(OCI_MANIFEST, &manifest);
         named["annotations"] = json!({ "org.opencontainers.image.ref.name": name });

@@ -4,4 +4,8 @@
 
 mod bed;
 mod forge;
+mod import;
+mod others;
+mod push;
+mod refusals;
 mod round_trip;

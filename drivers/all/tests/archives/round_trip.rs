@@ -83,7 +83,7 @@ fn compressed_blobs_stay_as_they_are() {
             second.load(&saved).await.unwrap();
             assert!(second.save(&["oci:1"]).await == saved);
             assert!(second.save_with(&["oci:1"], &plain).await.unwrap() == uncompressed);
-            assert_eq!(first.facts("oci"), second.facts("oci"));
+            assert_eq!(first.facts("oci:1"), second.facts("oci:1"));
             second.is_clean().await;
         }
     });

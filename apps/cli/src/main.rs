@@ -94,7 +94,7 @@ fn show_error(error: &anyhow::Error) {
     let mut line = String::new();
     let mut hint = None;
     for cause in error.chain() {
-        let text = match cause.downcast_ref::<strata_driver::Error>() {
+        let text = match below(cause) {
             Some(inner) => {
                 hint = hint.or_else(|| inner.hint_text().map(str::to_owned));
                 inner.to_string()
@@ -113,6 +113,14 @@ fn show_error(error: &anyhow::Error) {
     drop(writeln!(stderr, "error: {line}"));
     if let Some(hint) = hint {
         drop(writeln!(stderr, "hint: {hint}"));
+    }
+}
+
+/// The error of a driver or a store, also where an error of images is nothing but one.
+fn below<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a strata_driver::Error> {
+    match cause.downcast_ref::<strata_image::ImageError>() {
+        Some(strata_image::ImageError::Local(inner)) => Some(inner),
+        _ => cause.downcast_ref(),
     }
 }
 

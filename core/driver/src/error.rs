@@ -101,6 +101,13 @@ impl Error {
         self
     }
 
+    /// Leaves out a value that means nothing to whoever is told.
+    #[must_use]
+    pub fn without(mut self, key: &str) -> Self {
+        self.0.context.retain(|(known, _)| *known != key);
+        self
+    }
+
     /// Says why in words.
     #[must_use]
     pub fn because(mut self, reason: impl Into<String>) -> Self {

@@ -342,3 +342,24 @@ fn a_finished_snapshot_is_never_an_orphan() {
         }
     });
 }
+
+/// Whoever comes second finds a root, and in it what the first one's driver has made since.
+#[test]
+fn a_root_that_several_make_at_once_is_everybodys() {
+    let directory = tempfile::tempdir().unwrap();
+    for round in 0..50 {
+        let root = directory.path().join(round.to_string());
+        let start = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    start.wait();
+                    let catalog = open(&root).unwrap();
+                    let made = fs_err::create_dir(root.join("snapshots"));
+                    assert!(made.is_ok() || root.join("snapshots").is_dir());
+                    drop(catalog);
+                });
+            }
+        });
+    }
+}

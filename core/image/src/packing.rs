@@ -3,6 +3,8 @@
 use crate::document::Compression;
 use flate2::read::MultiGzDecoder;
 use std::io::{self, BufRead, BufReader, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Compressed bytes that are read at once.
 const BLOCK: usize = 128 << 10;
@@ -50,6 +52,11 @@ fn open(
     blob: impl Read + Send + 'static,
     compression: Compression,
 ) -> io::Result<Box<dyn Read + Send>> {
+    let has_failed = Arc::new(AtomicBool::new(false));
+    let blob = Source {
+        blob,
+        has_failed: Arc::clone(&has_failed),
+    };
     let mut blob = BufReader::with_capacity(BLOCK, blob);
     match compression {
         Compression::None => {
@@ -58,7 +65,11 @@ fn open(
         }
         Compression::Gzip => {
             demand(&mut blob, &[0x1f, 0x8b], "gzip")?;
-            Ok(Box::new(MultiGzDecoder::new(blob)))
+            Ok(Box::new(Unpacking {
+                decoder: MultiGzDecoder::new(blob),
+                what: "gzip",
+                has_failed,
+            }))
         }
         Compression::Zstd => {
             // A skippable frame may come first; its magic is 50 2a 4d 18 up to 5f 2a 4d 18.
@@ -68,8 +79,48 @@ fn open(
             }
             let mut decoder = zstd::Decoder::with_buffer(blob)?;
             decoder.window_log_max(LARGEST_WINDOW)?;
-            Ok(Box::new(decoder))
+            Ok(Box::new(Unpacking {
+                decoder,
+                what: "zstd",
+                has_failed,
+            }))
         }
+    }
+}
+
+/// A blob that notes when it cannot be read, which is no fault of its bytes.
+struct Source<R> {
+    blob: R,
+    has_failed: Arc<AtomicBool>,
+}
+
+impl<R: Read> Read for Source<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.blob.read(buffer).inspect_err(|error| {
+            if error.kind() != io::ErrorKind::Interrupted {
+                self.has_failed.store(true, Ordering::Relaxed);
+            }
+        })
+    }
+}
+
+/// A decoder whose errors say what is damaged.
+struct Unpacking<D> {
+    decoder: D,
+    what: &'static str,
+    has_failed: Arc<AtomicBool>,
+}
+
+impl<D: Read> Read for Unpacking<D> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.decoder.read(buffer).map_err(|error| {
+            let is_passing = error.kind() == io::ErrorKind::Interrupted;
+            if is_passing || self.has_failed.load(Ordering::Relaxed) {
+                return error;
+            }
+            let text = format!("the {} stream is damaged: {error}", self.what);
+            io::Error::new(io::ErrorKind::InvalidData, text)
+        })
     }
 }
 
@@ -144,6 +195,21 @@ mod tests {
     }
 
     #[test]
+    fn a_blob_that_cannot_be_read_is_not_called_damaged() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("no more"))
+            }
+        }
+        let good = gzip(&[7; 5000]);
+        let blob = io::Cursor::new(good[..20].to_vec()).chain(Broken);
+        let mut tar = unpacked(blob, Compression::Gzip).unwrap();
+        let told = tar.read_to_end(&mut Vec::new()).unwrap_err().to_string();
+        assert_eq!(told, "no more");
+    }
+
+    #[test]
     fn what_is_wrong_is_refused() {
         let good = gzip(&[7; 5000]);
         let mut wrong_sum = good.clone();
@@ -152,13 +218,15 @@ mod tests {
         let cut = good[..good.len() - 9].to_vec();
         let trailing = [&good[..], b"rubbish and more rubbish"].concat();
         for bad in [wrong_sum, cut, trailing, Vec::new(), b"no gzip".to_vec()] {
-            assert!(read(bad, Compression::Gzip).is_err());
+            let told = read(bad, Compression::Gzip).unwrap_err().to_string();
+            assert!(told.contains("gzip"), "{told}");
         }
         let frame = zstd::encode_all(&[7; 5000][..], 1).unwrap();
         let cut = frame[..frame.len() - 2].to_vec();
         let trailing = [&frame[..], b"rubbish"].concat();
         for bad in [cut, trailing, good.clone(), Vec::new()] {
-            assert!(read(bad, Compression::Zstd).is_err());
+            let told = read(bad, Compression::Zstd).unwrap_err().to_string();
+            assert!(told.contains("zstd"), "{told}");
         }
         for packed in [good, frame] {
             let told = read(packed, Compression::None).unwrap_err().to_string();

@@ -142,7 +142,10 @@ impl Layers {
                 journal,
                 was_apart,
             },
-            Err(error) => return Err(self.undo(&name, &journal, error).await),
+            Err(error) => {
+                let error = told(error, diff);
+                return Err(self.undo(&name, &journal, error).await);
+            }
         };
         if draft.applied.diff_id == diff {
             return Ok(draft);
@@ -175,7 +178,9 @@ impl Layers {
         )));
         let observer = Arc::new(Mutex::new(Observer(Arc::clone(&writer))));
         let options = ApplyOptions::default().with_observer(observer);
-        let source = ChangesetSource::from_read(tar()?);
+        let opened = Arc::clone(&tar);
+        // It may wait for a first byte that another task of this runtime is to bring.
+        let source = ChangesetSource::from_read(blocking(move || opened()).await?);
         let applied = self.driver.apply(key, source, &options).await?;
         let durability = self.store.durability();
         blocking(move || {
@@ -282,6 +287,17 @@ impl Layers {
     pub(crate) fn own_look(&self) -> Result<SnapshotName> {
         self.own_name(LOOK)
     }
+}
+
+/// What failed to be applied, as it is about a layer of an image: of a snapshot that is gone
+/// nobody needs to hear, and who pulls cannot mend a tar.
+fn told(error: Error, diff: DiffId) -> Error {
+    let error = error.during("apply layer").without("key");
+    let error = error.with("layer", diff);
+    if error.kind() == ErrorKind::InvalidInput {
+        return error.hint("the layer is malformed; whoever made the image has to make it anew");
+    }
+    error
 }
 
 /// The instance that a passing snapshot or file belongs to.

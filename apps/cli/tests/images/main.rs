@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 #![expect(unreachable_pub, reason = "one program of several files")]
 
+mod bad;
 mod everyday;
 mod kill;
 mod support;

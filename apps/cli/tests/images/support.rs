@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use strata_harness::fixture::{FileSystemKind, Fixture};
 use strata_harness::images::{ImageLayout, Peers, RegistryServer};
 
@@ -71,7 +72,8 @@ pub fn cells() -> Vec<Cell> {
 
 /// A store on a file system of its own.
 pub struct Store {
-    pub fixture: Fixture,
+    pub fixture: Arc<Fixture>,
+    root: PathBuf,
     pub driver: &'static str,
     home: tempfile::TempDir,
     extra: Vec<String>,
@@ -79,11 +81,24 @@ pub struct Store {
 
 impl Store {
     pub fn on(cell: Cell, size: u64) -> Self {
+        let fixture = Fixture::file_system(cell.kind, size).unwrap();
         Self {
-            fixture: Fixture::file_system(cell.kind, size).unwrap(),
+            root: fixture.path().join("store"),
+            fixture: Arc::new(fixture),
             driver: cell.driver,
             home: tempfile::tempdir().unwrap(),
             extra: Vec::new(),
+        }
+    }
+
+    /// Another one on the same file system.
+    pub fn beside(&self, name: &str) -> Self {
+        Self {
+            fixture: Arc::clone(&self.fixture),
+            root: self.fixture.path().join(name),
+            driver: self.driver,
+            home: tempfile::tempdir().unwrap(),
+            extra: self.extra.clone(),
         }
     }
 
@@ -94,7 +109,7 @@ impl Store {
     }
 
     pub fn root(&self) -> PathBuf {
-        self.fixture.path().join("store")
+        self.root.clone()
     }
 
     pub fn home(&self) -> &Path {

@@ -115,6 +115,13 @@ impl Subject<'_> {
                     "`user.*` attributes exist on files and directories only",
                 ))
             }
+            // The limits of xattr(7), the same on every file system.
+            (Err(error), _) if error.is(Errno::TOOBIG) => {
+                Err(refused("an extended attribute has more than 65536 bytes"))
+            }
+            (Err(error), _) if error.is(Errno::RANGE) && name.len() > 255 => Err(refused(
+                "the name of an extended attribute has more than 255 bytes",
+            )),
             (set, _) => set.step("cannot set an extended attribute"),
         }
         .map_err(|error| error.with("attribute", name.escape_ascii()))

@@ -135,8 +135,13 @@ fn create(root: &Path, options: &CatalogOptions<'_>) -> Result<Database> {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(io(error)),
         Ok(()) | Err(_) => {}
     }
-    // Two processes may find the same empty directory.
+    // Two processes may find the same empty directory. The later one finds a root, and in it what
+    // a driver makes beside the catalogue.
     let lock = FileLock::exclusive(root).map_err(|error| Error::from(error).during(OPERATION))?;
+    if peek(root)?.is_some() {
+        drop(lock);
+        return open(root, options);
+    }
     refuse_filled(root)?;
     let path = root.join(FILE);
     let database = Database::open(&path, options.durability, Missing::Create)?;

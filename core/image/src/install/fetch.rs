@@ -71,6 +71,11 @@ pub(super) async fn arrived(arrival: &mut Arrival) -> Result<BlobReader> {
     Ok(reader.clone().ok_or_else(interrupted)?)
 }
 
+/// Waits until the fetch of a blob has ended, well or not.
+pub(super) async fn ended(mut arrival: Arrival) {
+    while arrival.changed().await.is_ok() {}
+}
+
 /// The fetch of one blob.
 pub(super) struct Fetching {
     pub(super) installer: Installer,
@@ -83,7 +88,7 @@ impl Fetching {
     pub(super) async fn run(
         self,
         blob: Descriptor,
-        started: watch::Sender<Option<BlobReader>>,
+        started: &watch::Sender<Option<BlobReader>>,
     ) -> Result<()> {
         if self.turns.available_permits() == 0 {
             self.tell(Stage::Waiting);

@@ -15,8 +15,8 @@ use crate::{ImageError, Result};
 use fetch::{Arrival, Fetching};
 use std::collections::HashMap;
 use std::io::{self, Read};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::available_parallelism;
 use strata_driver::{DiffId, Error, ErrorKind};
 use strata_store::{BlobReader, ChainId, Digest, Draft, Layers, Place, Tar};
@@ -146,7 +146,7 @@ impl Installer {
             id: None,
         };
         tokio::select! {
-            outcome = fetching.run(blob.clone(), started) => outcome,
+            outcome = fetching.run(blob.clone(), &started) => outcome,
             () = self.cancel.cancelled() => Err(interrupted().into()),
         }
     }
@@ -192,31 +192,30 @@ impl Installer {
         // Ends what this call began; told by the caller's or by a failure.
         let stop = Cancel::default();
         let mut fetches = JoinSet::new();
-        let arrivals = self.fetch_all(planned, &mut fetches);
+        let failed = Failed::default();
+        let arrivals = self.fetch_all(planned, &mut fetches, &failed);
         let work = self.unpack_all(below, planned, arrivals, &stop);
         tokio::pin!(work);
-        let mut failure: Option<ImageError> = None;
+        let mut is_over = false;
         let outcome = loop {
             tokio::select! {
                 outcome = &mut work => break outcome,
                 Some(one) = fetches.join_next(), if !fetches.is_empty() => {
-                    let one = one.unwrap_or_else(|_| Err(interrupted().into()));
-                    if let Err(error) = one && failure.is_none() {
-                        failure = Some(error);
-                        stop.cancel();
-                        fetches.abort_all();
+                    if one.is_err() {
+                        failed.note(interrupted().into());
                     }
                 }
-                () = self.cancel.cancelled(), if failure.is_none() => {
-                    failure = Some(interrupted().into());
-                    stop.cancel();
-                    fetches.abort_all();
-                }
+                () = self.cancel.cancelled(), if !is_over => failed.note(interrupted().into()),
+            }
+            if failed.is_any() && !is_over {
+                is_over = true;
+                stop.cancel();
+                fetches.abort_all();
             }
         };
         fetches.shutdown().await;
         // What failed first is why the rest did.
-        match (failure, outcome) {
+        match (failed.take(), outcome) {
             (Some(failure), _) => Err(failure),
             (None, outcome) => outcome,
         }
@@ -226,7 +225,8 @@ impl Installer {
     fn fetch_all(
         &self,
         planned: &[Planned],
-        fetches: &mut JoinSet<Result<()>>,
+        fetches: &mut JoinSet<()>,
+        failed: &Failed,
     ) -> Vec<Option<Arrival>> {
         let turns = Arc::new(Semaphore::new(FETCHES_AT_ONCE));
         let mut known: HashMap<Digest, Arrival> = HashMap::new();
@@ -243,7 +243,13 @@ impl Installer {
                         turns: Arc::clone(&turns),
                         id: Some(layer.id.clone()),
                     };
-                    fetches.spawn(fetching.run(descriptor.clone(), started));
+                    let (blob, failed) = (descriptor.clone(), failed.clone());
+                    fetches.spawn(async move {
+                        if let Err(error) = fetching.run(blob, &started).await {
+                            failed.note(error);
+                        }
+                        drop(started); // who waits for it finds the failure noted
+                    });
                     arrival
                 });
                 Some(arrival.clone())
@@ -288,10 +294,12 @@ impl Installer {
                     Ok(draft) => self.commit(draft, layer, parent).await,
                     Err(_) => Err(interrupted().into()),
                 },
-                (None, Some(unpacking)) => {
-                    let draft = unpacking.run(parent, None).await;
-                    self.commit(draft, layer, parent).await
-                }
+                // In a task of its own: it holds up the thread that it runs on, and this one is
+                // to hear of failures and of being ended.
+                (None, Some(unpacking)) => match tokio::spawn(unpacking.run(parent, None)).await {
+                    Ok(draft) => self.commit(draft, layer, parent).await,
+                    Err(_) => Err(interrupted().into()),
+                },
                 (None, None) => Ok(parent),
             };
             match committed {
@@ -329,6 +337,36 @@ impl Installer {
     }
 }
 
+/// Whether it may be the bytes that are wrong, and not the place where they go.
+fn is_of_bytes(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::InvalidInput | ErrorKind::Corrupt | ErrorKind::Other
+    )
+}
+
+/// The failure of a fetch that came first.
+#[derive(Clone, Default)]
+struct Failed(Arc<Mutex<Option<ImageError>>>);
+
+impl Failed {
+    fn note(&self, error: ImageError) {
+        self.first().get_or_insert(error);
+    }
+
+    fn is_any(&self) -> bool {
+        self.first().is_some()
+    }
+
+    fn take(&self) -> Option<ImageError> {
+        self.first().take()
+    }
+
+    fn first(&self) -> MutexGuard<'_, Option<ImageError>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// One layer on its way from a blob into a snapshot.
 struct Unpacking {
     installer: Installer,
@@ -354,8 +392,19 @@ impl Unpacking {
         };
         let layers = self.installer.layers.clone();
         let diff = self.layer.diff;
+        let (arrival, stop) = (self.arrival.take(), self.stop.clone());
         let tar = self.tar(blob);
-        Ok(layers.apply(diff, parent.as_ref(), tar).await?)
+        let applied = layers.apply(diff, parent.as_ref(), tar).await;
+        if let (Err(error), Some(arrival)) = (&applied, arrival)
+            && is_of_bytes(error)
+        {
+            // Whether these were the right bytes is known when all have come.
+            tokio::select! {
+                () = fetch::ended(arrival) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+        Ok(applied?)
     }
 
     /// The layer's tar, as often as it is asked for.

@@ -6,6 +6,7 @@ use crate::reference::{Reference, Repository};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -38,6 +39,9 @@ pub enum Fault {
     Encoded,
     /// `Content-Type` says this.
     ContentType(&'static str),
+    /// Nothing comes before this file is there; then everything does, or what this fault makes
+    /// of it.
+    After(PathBuf, Option<Box<Fault>>),
 }
 
 /// Who is let in.
@@ -229,6 +233,11 @@ impl FakeRegistry {
     /// or `/blobs/`. Of several faults that fit, the first that is left happens.
     pub fn fail(&self, what: &str, fault: Fault, times: usize) {
         self.content().faults.push((what.to_owned(), fault, times));
+    }
+
+    /// Nothing goes wrong any more.
+    pub fn heal(&self) {
+        self.content().faults.clear();
     }
 
     /// What was asked so far, in order.

@@ -91,6 +91,15 @@ fn converse(connection: &TcpStream, state: &State) -> std::io::Result<()> {
             fault.clone()
         })
     };
+    let fault = match fault {
+        Some(Fault::After(path, then)) => {
+            while !path.exists() && !state.is_over.load(Ordering::Relaxed) {
+                std::thread::sleep(PULSE);
+            }
+            then.map(|fault| *fault)
+        }
+        fault => fault,
+    };
     if matches!(fault, Some(Fault::Silence)) {
         return stall(connection, state);
     }
@@ -160,7 +169,7 @@ fn write(
             answer.headers.retain(|(name, _)| name != "Content-Type");
             answer = answer.with("Content-Type", name);
         }
-        Some(Fault::Silence | Fault::IgnoreRange) | None => {}
+        Some(Fault::Silence | Fault::IgnoreRange | Fault::After(..)) | None => {}
     }
     let mut head = format!("HTTP/1.1 {} Told\r\nConnection: close\r\n", answer.status);
     for (name, value) in &answer.headers {

@@ -209,7 +209,8 @@ pub fn listing(root: &Path) -> BTreeMap<PathBuf, u64> {
             if entry.path().ends_with("oci/index.json") {
                 continue;
             }
-            let is_sized = metadata.is_file() && !name.ends_with(".db");
+            let is_sized =
+                metadata.is_file() && entry.path().extension().is_none_or(|end| end != "db");
             let size = if is_sized { metadata.len() } else { 0 };
             found.insert(entry.path().strip_prefix(root).unwrap().to_owned(), size);
         }

@@ -156,7 +156,7 @@ impl Victim {
 pub fn signal_after(delay: Duration, pid: Pid, signal: Signal) {
     let due = Instant::now() + delay;
     if delay > Duration::from_millis(2) {
-        std::thread::sleep(delay - Duration::from_millis(1));
+        std::thread::sleep(delay.saturating_sub(Duration::from_millis(1)));
     }
     while Instant::now() < due {
         std::hint::spin_loop();

@@ -169,7 +169,10 @@ impl Layers {
         )));
         let observer = Arc::new(Mutex::new(Observer(Arc::clone(&writer))));
         let options = ApplyOptions::default().with_observer(observer);
-        let source = ChangesetSource::from_read(tar()?);
+        // Opening it may wait for the first bytes of a blob, which come by the threads of the
+        // runtime: two who waited on these would wait for ever.
+        let opening = Arc::clone(&tar);
+        let source = ChangesetSource::from_read(blocking(move || opening()).await?);
         let applied = self.driver.apply(key, source, &options).await?;
         let durability = self.store.durability();
         blocking(move || {

@@ -12,7 +12,7 @@ use strata_store::phase::Phase;
 const TRACE: (&str, &str) = ("STRATA_LOG", "strata_store::phase=trace,warn");
 
 /// Nothing here takes longer, also on a busy host.
-const PATIENCE: Duration = Duration::from_mins(2);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A running command whose trace is read.
 pub struct Victim {

@@ -140,3 +140,31 @@ pub fn forget(root: &Path, names: &[String]) -> Result<()> {
 pub fn any_gone(root: &Path) -> Result<bool> {
     Ok(!gone(root)?.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instance_that_is_left_asks_for_a_recovery_until_it_is_forgotten() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        fs_err::create_dir(root.join(HOLDERS)).unwrap();
+        let first = Holder::register(root).unwrap();
+        assert!(!any_gone(root).unwrap());
+        let name = first.name().to_owned();
+        first.leave();
+        let seen = gone(root).unwrap();
+        assert_eq!(seen, [name]);
+        // Dies while what the first left is mended.
+        let second = Holder::register(root).unwrap();
+        let late = second.name().to_owned();
+        second.leave();
+        forget(root, &seen).unwrap();
+        assert_eq!(gone(root).unwrap(), [late]);
+        sweep(root).unwrap();
+        assert!(!any_gone(root).unwrap());
+        drop(Holder::register(root).unwrap());
+        assert!(!any_gone(root).unwrap());
+    }
+}

@@ -11,7 +11,7 @@ use strata_store::check::Repair;
 pub fn repair() -> Repair {
     Repair::new(Arc::new(|blob| {
         let compression = compression_of(&blob)?;
-        unpacked(blob, compression)
+        Ok(Box::new(unpacked(blob, compression)))
     }))
 }
 

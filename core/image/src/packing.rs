@@ -17,7 +17,38 @@ const LARGEST_WINDOW: u32 = 27;
 /// Blobs of several gzip members or zstd frames are one tar (RFC 1952, 2.2; RFC 8878, 3.1). A wrong
 /// checksum, a cut-off member and bytes after the last one are errors, and so are bytes that are
 /// not what the media type says.
-pub(crate) fn unpacked(
+///
+/// Nothing is read before the tar is: a blob may still be on its way, and who asks for its tar is
+/// one of those that bring it.
+pub(crate) fn unpacked<R: Read + Send + 'static>(
+    blob: R,
+    compression: Compression,
+) -> impl Read + Send + use<R> {
+    Unpacked::Closed(Some(blob), compression)
+}
+
+/// A tar that is opened when it is first read.
+enum Unpacked<R> {
+    Closed(Option<R>, Compression),
+    Open(Box<dyn Read + Send>),
+}
+
+impl<R: Read + Send + 'static> Read for Unpacked<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Self::Closed(blob, compression) = self {
+            let Some(blob) = blob.take() else {
+                return Err(io::Error::other("it could not be opened before"));
+            };
+            *self = Self::Open(open(blob, *compression)?);
+        }
+        match self {
+            Self::Open(tar) => tar.read(buffer),
+            Self::Closed(..) => Ok(0),
+        }
+    }
+}
+
+fn open(
     blob: impl Read + Send + 'static,
     compression: Compression,
 ) -> io::Result<Box<dyn Read + Send>> {
@@ -134,8 +165,23 @@ mod tests {
 
     fn read(blob: Vec<u8>, compression: Compression) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        unpacked(io::Cursor::new(blob), compression)?.read_to_end(&mut bytes)?;
+        unpacked(io::Cursor::new(blob), compression).read_to_end(&mut bytes)?;
         Ok(bytes)
+    }
+
+    /// A pull once hung: each thread of the runtime waited here for the first byte of a blob that
+    /// it was to bring itself.
+    #[test]
+    fn nothing_is_read_before_the_tar_is() {
+        struct Untouched;
+        impl Read for Untouched {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                panic!("the blob was read");
+            }
+        }
+        for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+            drop(unpacked(Untouched, compression));
+        }
     }
 
     #[test]

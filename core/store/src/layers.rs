@@ -178,9 +178,7 @@ impl Layers {
         )));
         let observer = Arc::new(Mutex::new(Observer(Arc::clone(&writer))));
         let options = ApplyOptions::default().with_observer(observer);
-        let opened = Arc::clone(&tar);
-        // It may wait for a first byte that another task of this runtime is to bring.
-        let source = ChangesetSource::from_read(blocking(move || opened()).await?);
+        let source = ChangesetSource::from_read(tar()?);
         let applied = self.driver.apply(key, source, &options).await?;
         let durability = self.store.durability();
         blocking(move || {

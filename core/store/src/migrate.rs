@@ -175,8 +175,11 @@ impl Layers {
             .await?;
         let (sink, stream) = diff_channel();
         let pipe = Pipe(Arc::new(Mutex::new(Some(sink))));
-        let export = async {
-            let outcome = self.export(layer, pipe.clone()).await;
+        // In a task of its own: to apply holds up the task that does it, and so would hold up who
+        // it reads from.
+        let (layers, row) = (self.clone(), layer.clone());
+        let export = tokio::spawn(async move {
+            let outcome = layers.export(&row, pipe.clone()).await;
             // Without a last word the stream has failed.
             let sink = pipe.take().filter(|_| outcome.is_ok());
             blocking(move || {
@@ -187,10 +190,13 @@ impl Layers {
             })
             .await?;
             outcome
-        };
+        });
         let source = ChangesetSource::from_read(stream.into_read());
         let options = ApplyOptions::default();
-        let (exported, applied) = tokio::join!(export, next.driver.apply(&key, source, &options));
+        let applied = next.driver.apply(&key, source, &options).await;
+        let exported = export
+            .await
+            .unwrap_or_else(|torn| Err(Error::new(ErrorKind::Other, OPERATION).caused_by(torn)));
         let applied = match (exported, applied) {
             (Ok(_), Ok(applied)) => applied,
             // A reader that went away is the lesser news.

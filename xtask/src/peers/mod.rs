@@ -163,7 +163,9 @@ impl Comparison {
         };
         let mut subjects: Vec<_> = subject::SUBJECTS
             .iter()
-            .filter(|subject| subject.name == subject::FLOOR || is_wanted(subject.name))
+            .filter(|subject| {
+                [subject::FLOOR, subject::STORED].contains(&subject.name) || is_wanted(subject.name)
+            })
             .map(|subject| (subject, None))
             .collect();
         if let Some(command) = &self.strata {

@@ -10,6 +10,9 @@ use std::process::Command;
 /// The least that a pull can be: fetch, inflate, write files. Nothing is checked or kept.
 pub(super) const FLOOR: &str = "floor";
 
+/// The same for who keeps blobs and has everything on disk at the end.
+pub(super) const STORED: &str = "floor, blobs kept, synced";
+
 /// Enters the tree; the harness does it the same way.
 const ENTER: &str = include_str!("../../../harness/src/images/enter.sh");
 
@@ -38,7 +41,17 @@ sync --file-system "$directory"
 #[derive(Clone, Debug)]
 pub(super) struct Strata {
     pub(super) command: PathBuf,
+    /// A driver; with `:volatile` behind it nothing is synced.
     pub(super) driver: String,
+}
+
+impl Strata {
+    /// The driver's name and the durability class.
+    pub(super) fn driver(&self) -> (&str, &str) {
+        self.driver
+            .split_once(':')
+            .unwrap_or((&self.driver, "durable"))
+    }
 }
 
 /// What one pull is about.
@@ -68,7 +81,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
         run: |round| floor(round, FLOOR_SCRIPT),
     },
     Subject {
-        name: "floor, blobs kept, synced",
+        name: STORED,
         ground: Kind::Ext4,
         run: |round| floor(round, STORED_SCRIPT),
     },
@@ -118,8 +131,8 @@ const STRATA_ON_BTRFS: Subject = Subject {
 
 /// Ours with this driver.
 pub(super) fn of_driver(driver: &str) -> &'static Subject {
-    match driver {
-        "btrfs" => &STRATA_ON_BTRFS,
+    match driver.split(':').next() {
+        Some("btrfs") => &STRATA_ON_BTRFS,
         _ => &STRATA_ON_EXT4,
     }
 }
@@ -272,9 +285,11 @@ fn docker(round: &Round<'_>) -> anyhow::Result<Cost> {
 
 fn strata(round: &Round<'_>) -> anyhow::Result<Cost> {
     let strata = round.strata.as_ref().context("no command was given")?;
+    let (driver, class) = strata.driver();
     let mut command = Command::new(&strata.command);
     command
-        .args(["--root", &round.path("root"), "--driver", &strata.driver])
+        .args(["--root", &round.path("root"), "--driver", driver])
+        .args(["--durability", class])
         .args(["pull", &round.reference()])
         .env("TMPDIR", round.directory);
     measure::once(&mut command)

@@ -2,7 +2,7 @@
 
 use super::measure::Cost;
 use super::registry::Layer;
-use super::subject::{FLOOR, Strata, Subject, direct};
+use super::subject::{FLOOR, STORED, Strata, Subject, direct};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -22,7 +22,8 @@ pub(super) fn facts(
     let mut text = format!(
         "`{image}`: {count} layers, {} MB gzip, from a registry on this host; {kernel}, \
          {processors} processors. CPU is of client and daemon; wall of what is no daemon has the \
-         tenth of a second in it that entering its tree takes.\n",
+         tenth of a second in it that entering its tree takes. \
+         *kept* is the floor with the blobs kept and everything synced.\n",
         bytes / 1_000_000
     );
     for program in ["skopeo", "podman", "containerd", "docker"] {
@@ -42,10 +43,11 @@ pub(super) fn markdown(
     costs: &BTreeMap<String, Vec<Option<Cost>>>,
 ) -> String {
     let mut text = String::from(
-        "| peer | n | wall s | cpu s | wall/floor | cpu/floor | MiB |\n|---|---|---|---|---|---|---|\n",
+        "| peer | n | wall s | cpu s | wall/floor | cpu/floor | wall/kept | cpu/kept | MiB |\n\
+         |---|---|---|---|---|---|---|---|---|\n",
     );
     let nothing = Vec::new();
-    let floor = costs.get(FLOOR).unwrap_or(&nothing);
+    let [floor, kept] = [FLOOR, STORED].map(|name| costs.get(name).unwrap_or(&nothing));
     for (subject, strata) in subjects {
         let name = strata.as_ref().map_or_else(
             || subject.name.to_owned(),
@@ -53,14 +55,19 @@ pub(super) fn markdown(
         );
         let own = costs.get(&name).unwrap_or(&nothing);
         let of = |part: fn(&Cost) -> f64| Spread::of(own.iter().flatten().map(part).collect());
-        let ratio = |part: fn(&Cost) -> f64| {
+        let ratio = |part: fn(&Cost) -> f64, floor: &[Option<Cost>]| {
             let pairs = own.iter().zip(floor);
             let both = pairs.filter_map(|(own, floor)| Some((own.as_ref()?, floor.as_ref()?)));
             Spread::of(both.map(|(own, floor)| part(own) / part(floor)).collect())
         };
         let count = own.iter().flatten().count();
         let [wall, cpu] = [of(|cost| cost.wall), of(|cost| cost.cpu)];
-        let [wall_ratio, cpu_ratio] = [ratio(|cost| cost.wall), ratio(|cost| cost.cpu)];
+        let ratios = [floor, kept].map(|floor| {
+            [
+                ratio(|cost| cost.wall, floor),
+                ratio(|cost| cost.cpu, floor),
+            ]
+        });
         let disk = of(|cost| cost.mebibytes as f64)
             .map_or_else(String::new, |spread| format!("{:.0}", spread.median));
         let show = |spread: Option<Spread>| {
@@ -73,7 +80,10 @@ pub(super) fn markdown(
                  }| format!("{median:.2} [{least:.2}-{most:.2}]"),
             )
         };
-        let columns = [wall, cpu, wall_ratio, cpu_ratio].map(show).join(" | ");
+        let [[wall_ratio, cpu_ratio], [wall_kept, cpu_kept]] = ratios;
+        let columns = [wall, cpu, wall_ratio, cpu_ratio, wall_kept, cpu_kept]
+            .map(show)
+            .join(" | ");
         writeln!(text, "| {name} | {count} | {columns} | {disk} |")
             .expect("a string takes all that is written");
     }

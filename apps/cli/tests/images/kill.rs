@@ -19,6 +19,9 @@ use strata_harness::seed::{Generator, Seed, rounds};
 use strata_store::phase::Phase;
 use victim::Ended;
 
+/// A second name of an image.
+const OTHER_NAME: &str = "other:1";
+
 /// What is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Deed {
@@ -28,6 +31,8 @@ enum Deed {
     PullUpon(&'static str),
     /// `rmi`.
     Remove(&'static str),
+    /// `rmi` of one of two names.
+    Untag(&'static str),
     /// The process that `rmi` leaves behind.
     Sweep(&'static str),
     /// `system prune -af`.
@@ -46,6 +51,7 @@ fn deeds(phase: Phase) -> &'static [Deed] {
             Deed::Sweep(WIDE),
             Deed::Prune,
             Deed::Sweep(TALL),
+            Deed::Untag(TINY),
         ],
     }
 }
@@ -149,7 +155,9 @@ impl<'a> Killing<'a> {
         let scene = &self.scene;
         let (image, kept) = match deed {
             Deed::Pull(image) | Deed::PullUpon(image) => (image, scene.recover_pull(why)),
-            Deed::Remove(image) | Deed::Sweep(image) => (image, scene.recover(why)),
+            Deed::Remove(image) | Deed::Sweep(image) | Deed::Untag(image) => {
+                (image, scene.recover(why))
+            }
             Deed::Prune => (little::WIDE, scene.recover(why)),
         };
         scene.pull_rest(image, &kept, why);
@@ -166,6 +174,12 @@ impl<'a> Killing<'a> {
                 self.scene.pull(little::BASE);
                 self.scene.pull(image);
             }
+            Deed::Untag(image) => {
+                self.scene.pull(image);
+                self.scene
+                    .store
+                    .good(&["tag", &self.scene.shop.name(image), OTHER_NAME]);
+            }
             Deed::Prune => {
                 self.scene.pull(little::TALL);
                 self.scene.pull(little::WIDE);
@@ -173,19 +187,24 @@ impl<'a> Killing<'a> {
         }
     }
 
+    fn arguments(&self, deed: Deed) -> [String; 3] {
+        let name = |image| self.scene.shop.name(image);
+        let (first, second, third) = match deed {
+            Deed::Pull(image) | Deed::PullUpon(image) => ("pull", "-q", name(image)),
+            Deed::Remove(image) | Deed::Sweep(image) => ("image", "rm", name(image)),
+            Deed::Untag(_) => ("image", "rm", OTHER_NAME.to_owned()),
+            Deed::Prune => ("system", "prune", "-af".to_owned()),
+        };
+        [first.to_owned(), second.to_owned(), third]
+    }
+
     /// How often a phase comes and how long it is, from one run to the end.
     fn lengths(&mut self, deed: Deed, phase: Phase) -> (usize, Duration) {
         if let Some(known) = self.lengths.get(&(deed, phase)) {
             return *known;
         }
-        let name = |image| self.scene.shop.name(image);
-        let ended = match deed {
-            Deed::Pull(image) | Deed::PullUpon(image) => {
-                self.scene.run(&["pull", "-q", &name(image)])
-            }
-            Deed::Remove(image) | Deed::Sweep(image) => self.scene.run(&["rmi", &name(image)]),
-            Deed::Prune => self.scene.run(&["system", "prune", "-af"]),
-        };
+        let arguments = self.arguments(deed);
+        let ended = self.scene.run(&arguments.each_ref().map(String::as_str));
         for phase in Phase::ALL {
             let mut known = ended.trace.lengths(phase);
             if phase == Phase::Delete && matches!(deed, Deed::Remove(_) | Deed::Sweep(_)) {
@@ -211,12 +230,8 @@ impl<'a> Killing<'a> {
         delay: Duration,
     ) -> Option<Ended> {
         let scene = &self.scene;
-        let name = |image| scene.shop.name(image);
-        let mut victim = match deed {
-            Deed::Pull(image) | Deed::PullUpon(image) => scene.watch(&["pull", "-q", &name(image)]),
-            Deed::Remove(image) | Deed::Sweep(image) => scene.watch(&["rmi", &name(image)]),
-            Deed::Prune => scene.watch(&["system", "prune", "-af"]),
-        };
+        let arguments = self.arguments(deed);
+        let mut victim = scene.watch(&arguments.each_ref().map(String::as_str));
         let mut pid = Some(victim.pid());
         if matches!(deed, Deed::Sweep(_)) {
             victim.wait_for_end(Phase::Delete);

@@ -71,7 +71,7 @@ pub(crate) fn spooled(input: Input, store: &Store, cancel: &Cancel) -> Result<Fi
         .read_to_end(&mut start)
         .map_err(io)?;
     let compression = packing_of(&start)?;
-    let mut tar = unpacked(Cursor::new(start).chain(stream), compression).map_err(io)?;
+    let mut tar = unpacked(Cursor::new(start).chain(stream), compression);
     let mut file = tempfile::tempfile_in(store.layout().fetches()).map_err(io)?;
     let mut block = vec![0; BLOCK];
     loop {

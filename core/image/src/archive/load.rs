@@ -139,7 +139,7 @@ impl Loader {
             };
             let compression = layer.compression;
             From::Tar(Arc::new(move || {
-                unpacked(told.clone(), compression).map_err(|error| Error::io(OPERATION, error))
+                Ok(Box::new(unpacked(told.clone(), compression)))
             }))
         };
         Planned {
@@ -215,7 +215,7 @@ async fn blocking<T: Send + 'static>(
 /// A blob that nobody unpacks must be that of its layer all the same.
 fn check_diff(layer: &IncomingLayer) -> Result<()> {
     let io = |error| Error::io(OPERATION, error);
-    let mut tar = unpacked(layer.content.clone(), layer.compression).map_err(io)?;
+    let mut tar = unpacked(layer.content.clone(), layer.compression);
     let mut hash = Sha256::new();
     let mut block = vec![0; BLOCK];
     loop {

@@ -421,8 +421,7 @@ impl Unpacking {
                         progress: Arc::clone(&progress),
                         stop: self.stop.clone(),
                     };
-                    unpacked(watched, layer.compression)
-                        .map_err(|error| Error::io("unpack layer", error))
+                    Ok(Box::new(unpacked(watched, layer.compression)))
                 })
             }
             (From::Tar(tar), _) => {

@@ -73,10 +73,10 @@ impl Facts {
                 })
             };
             let all = sum("SELECT count(*), ifnull(sum(size), 0) FROM blob")?;
-            let used = sum("SELECT count(*), ifnull(sum(size), 0) FROM blob \
+            let in_use = sum("SELECT count(*), ifnull(sum(size), 0) FROM blob \
                             WHERE digest IN (SELECT digest FROM image_blob)")?;
-            space.blobs = Bytes(used.1);
-            space.idle_blobs = (all.0 - used.0, Bytes(all.1 - used.1));
+            space.blobs = Bytes(in_use.1);
+            space.idle_blobs = (all.0 - in_use.0, Bytes(all.1 - in_use.1));
             Ok(space)
         })
     }

@@ -6,7 +6,7 @@ use strata_driver::{PrepareOptions, SnapshotName};
 use strata_store::check::{Level, Severity, Subject};
 use strata_store::name_of;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clean_store_has_no_findings() {
     if crate::stand::is_skipped() {
         return;
@@ -206,7 +206,7 @@ fn blob(stand: &Stand) -> std::path::PathBuf {
     stand.open().store().layout().blob(&digest)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_planted_is_found_and_mended() {
     if crate::stand::is_skipped() {
         return;
@@ -244,7 +244,7 @@ async fn what_is_planted_is_found_and_mended() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_that_a_layer_has_of_what_is_below_is_looked_at_too() {
     if crate::stand::is_skipped() {
         return;
@@ -267,7 +267,7 @@ async fn a_copy_that_a_layer_has_of_what_is_below_is_looked_at_too() {
     assert!(report.is_clean(), "{report:?}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_bit_of_a_journal_counts() {
     if crate::stand::is_skipped() {
         return;
@@ -298,7 +298,7 @@ async fn each_bit_of_a_journal_counts() {
     assert!(found > 20, "{found}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn snapshots_and_rows_are_held_against_each_other() {
     if crate::stand::is_skipped() {
         return;
@@ -345,7 +345,7 @@ async fn snapshots_and_rows_are_held_against_each_other() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn progress_counts_layers_and_blobs() {
     if crate::stand::is_skipped() {
         return;

@@ -14,7 +14,7 @@ fn golden(layers: &Layers, path: &str, expected: &str) {
     assert_eq!(told.trim_end(), expected.trim(), "\n{told}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn paths_are_explained() {
     if crate::stand::is_skipped() {
         return;
@@ -28,7 +28,7 @@ async fn paths_are_explained() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_verdict_is_as_the_tree_has_it() {
     if crate::stand::is_skipped() {
         return;

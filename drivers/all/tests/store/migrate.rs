@@ -60,7 +60,7 @@ fn drivers(place: &Path) -> Vec<&'static str> {
     able
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn layers_move_there_and_back() {
     if crate::stand::is_skipped() {
         return;
@@ -68,7 +68,7 @@ async fn layers_move_there_and_back() {
     there_and_back(&std::env::temp_dir()).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn layers_move_there_and_back_on_btrfs() {
     if !cfg!(feature = "btrfs") {
         eprintln!("skipped: needs the feature `btrfs`");
@@ -109,7 +109,7 @@ async fn labels(layers: &Layers) -> Vec<strata_driver::Labels> {
     snapshots.into_iter().map(|info| info.labels).collect()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_merged_tree_is_the_same() {
     if crate::stand::is_skipped() {
         return;
@@ -137,7 +137,7 @@ async fn changes(stand: &Stand) -> (usize, strata_store::Digest) {
     .unwrap()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wherever_it_is_cut_off_the_store_is_whole() {
     if crate::stand::is_skipped() {
         return;
@@ -173,7 +173,7 @@ async fn wherever_it_is_cut_off_the_store_is_whole() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_migration_that_fails_leaves_nothing() {
     if crate::stand::is_skipped() {
         return;
@@ -201,7 +201,7 @@ async fn a_migration_that_fails_leaves_nothing() {
     assert_eq!(error.kind(), ErrorKind::Unavailable);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_at_work_keeps_a_migration_away() {
     if crate::stand::is_skipped() {
         return;

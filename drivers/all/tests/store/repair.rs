@@ -14,7 +14,7 @@ async fn spoiled_base(driver: &'static str, blobs: Blob) -> Stand {
     stand
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_base_is_made_again_with_all_that_stands_on_it() {
     if crate::stand::is_skipped() {
         return;
@@ -36,7 +36,7 @@ async fn a_base_is_made_again_with_all_that_stands_on_it() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_blob_nothing_is_removed() {
     if crate::stand::is_skipped() {
         return;
@@ -54,7 +54,7 @@ async fn without_a_blob_nothing_is_removed() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_layer_that_is_in_use_stays() {
     if crate::stand::is_skipped() {
         return;
@@ -83,7 +83,7 @@ async fn a_layer_that_is_in_use_stays() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_compressed_blob_comes_from_a_registry_only() {
     if crate::stand::is_skipped() {
         return;
@@ -104,7 +104,7 @@ async fn a_compressed_blob_comes_from_a_registry_only() {
     assert!(why.contains("pull the image again"), "{why}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_snapshot_whose_row_was_lost_is_taken_in() {
     if crate::stand::is_skipped() {
         return;

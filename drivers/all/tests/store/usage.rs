@@ -3,7 +3,7 @@
 use crate::stand::{Blob, DRIVERS, Stand, install};
 use strata_image::usage::usage;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn images_are_added_up() {
     if crate::stand::is_skipped() {
         return;

@@ -1,12 +1,14 @@
 //! Other ends: two who work at once, one of whom dies; and signals that a command heeds.
 
 use super::account::Kept;
-use super::little::{BASE, WIDE};
+use super::little::{BASE, TALL, WIDE};
 use super::scene::{Scene, Shop};
 use super::victim::{self, Victim};
 use crate::support::cells;
 use rustix::process::Signal;
-use std::time::Duration;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
 use strata_harness::seed::{Generator, Seed, rounds};
 use strata_store::phase::Phase;
 
@@ -87,6 +89,60 @@ fn pull_and_removal_of_what_it_shares_live_together() {
             scene.recover(&format!("{why}, and pulled"));
             scene.clear(&why);
         }
+    }
+}
+
+/// Passes on what comes for the registry, and every answer late.
+fn slow_front(registry: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let registry = TcpStream::connect(&registry).unwrap();
+            let ways = [
+                (client.try_clone(), registry.try_clone(), Duration::ZERO),
+                (Ok(registry), Ok(client), Duration::from_millis(50)),
+            ];
+            for (from, to, delay) in ways {
+                let (mut from, mut to) = (from.unwrap(), to.unwrap());
+                std::thread::spawn(move || {
+                    let mut block = vec![0; 1 << 20];
+                    while let Ok(read @ 1..) = from.read(&mut block) {
+                        std::thread::sleep(delay);
+                        if to.write_all(&block[..read]).is_err() {
+                            break;
+                        }
+                    }
+                    // Whichever side is gone already, the other is to know.
+                    let _ = to.shutdown(Shutdown::Both);
+                });
+            }
+        }
+    });
+    host
+}
+
+/// Layers are opened before the first byte of their blobs has come.
+#[test]
+fn pull_from_a_slow_registry_comes_to_its_end() {
+    let Some(shop) = Shop::open() else { return };
+    let host = slow_front(shop.registry.host().to_owned());
+    for cell in cells() {
+        let scene = Scene::new(&shop, cell);
+        let name = format!("{host}/{TALL}");
+        let mut pull = scene.store.start(&["pull", "-q", &name]);
+        let start = Instant::now();
+        let status = loop {
+            if let Some(status) = pull.try_wait().unwrap() {
+                break status;
+            }
+            if start.elapsed() > victim::PATIENCE {
+                pull.kill().unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        assert!(status.success(), "{cell:?}: {status}");
+        scene.recover(&format!("{cell:?}: pulled slowly"));
     }
 }
 

@@ -148,7 +148,14 @@ impl<'a> Scene<'a> {
             .good(&["images", "--no-trunc", "--format", format, &name]);
         assert_eq!(id.trim(), self.shop.id(image), "{why}: the image's id");
         let log = self.shop.registry.log().unwrap();
-        for fetch in fetches(&log[before..]) {
+        let fetches = fetches(&log[before..]);
+        if *kept == Kept::default() {
+            assert!(
+                !fetches.is_empty(),
+                "{why}: the log tells of no fetch: {log}"
+            );
+        }
+        for fetch in fetches {
             let Fetch {
                 digest,
                 status,

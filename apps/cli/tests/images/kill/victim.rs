@@ -12,7 +12,7 @@ use strata_store::phase::Phase;
 const TRACE: (&str, &str) = ("STRATA_LOG", "strata_store::phase=trace,warn");
 
 /// Nothing here takes longer, also on a busy host.
-const PATIENCE: Duration = Duration::from_mins(2);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A running command whose trace is read.
 pub struct Victim {
@@ -156,7 +156,7 @@ impl Victim {
 pub fn signal_after(delay: Duration, pid: Pid, signal: Signal) {
     let due = Instant::now() + delay;
     if delay > Duration::from_millis(2) {
-        std::thread::sleep(delay - Duration::from_millis(1));
+        std::thread::sleep(delay.saturating_sub(Duration::from_millis(1)));
     }
     while Instant::now() < due {
         std::hint::spin_loop();

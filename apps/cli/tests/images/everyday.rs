@@ -126,7 +126,7 @@ fn everyday(parts: &Parts, cell: Cell) -> String {
     );
 
     let checked = store.good(&["check", "--full"]);
-    assert!(checked.starts_with("clean: 1 images"), "{checked}");
+    assert!(checked.starts_with("clean: 1 image, "), "{checked}");
     let pruned = store.good(&["system", "prune", "-af"]);
     told += &pruned.replace(parts.registry.host(), "REGISTRY");
     told += &store.good(&["system", "df"]);

@@ -1,6 +1,8 @@
 //! The real parts of tests about images: a registry starts, is filled and goes without a trace,
 //! and other people's tools read what is in it.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use serde_json::Value;
 use std::io::Read as _;
 use std::path::Path;
@@ -100,9 +102,9 @@ fn skopeo_reads_the_registry_and_writes_a_layout() {
         return;
     };
     let place = tempfile::tempdir().unwrap();
-    let [storage, copies] = ["registry", "copies"].map(|name| place.path().join(name));
+    let [storage, target] = ["registry", "target"].map(|name| place.path().join(name));
     fs_err::create_dir(&storage).unwrap();
-    fs_err::create_dir(&copies).unwrap();
+    fs_err::create_dir(&target).unwrap();
     let belongings = Belongings::take(place.path()).unwrap();
     let server = RegistryServer::start(&peers, &storage).unwrap();
     server.fill(&layout, &["small"]).unwrap();
@@ -116,13 +118,13 @@ fn skopeo_reads_the_registry_and_writes_a_layout() {
     assert_eq!(said["Digest"], layout.image("small").unwrap().digest);
     assert_eq!(said["Layers"].as_array().unwrap().len(), 4);
 
-    let copied = copies.join("layout");
-    let target = format!("oci:{}:small", copied.display());
-    let mut copy = entered(&peers, "skopeo", &[&copies]).unwrap();
-    output(copy.args(["copy", "--src-tls-verify=false", &reference, &target]));
-    let copied = ImageLayout::at(copied);
+    let written = target.join("layout");
+    let address = format!("oci:{}:small", written.display());
+    let mut copy = entered(&peers, "skopeo", &[&target]).unwrap();
+    output(copy.args(["copy", "--src-tls-verify=false", &reference, &address]));
+    let written = ImageLayout::at(written);
     assert_eq!(
-        copied.layers("small").unwrap(),
+        written.layers("small").unwrap(),
         layout.layers("small").unwrap()
     );
     server.stop().unwrap();

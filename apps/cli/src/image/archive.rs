@@ -62,9 +62,8 @@ pub(super) fn load(flags: &LoadFlags, context: &Context<'_>) -> anyhow::Result<E
         },
         cancel: context.cancel.clone(),
     };
-    let loaded = context.runtime.block_on(loader.load(input));
-    let loaded = context.close(&layers, loaded.map_err(Into::into))?;
-    for image in loaded {
+    let outcome = context.runtime.block_on(loader.load(input));
+    for image in context.close(&layers, outcome.map_err(Into::into))? {
         for (name, before) in &image.replaced {
             put(&format!(
                 "The image {name} already exists, renaming the old one with ID {before} to empty \

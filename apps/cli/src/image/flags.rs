@@ -304,6 +304,10 @@ pub(crate) struct LoginFlags {
 }
 
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag on the command line"
+)]
 pub(crate) struct CheckFlags {
     /// Look at rows, files and journals, and at layers by sizes and times; the default
     #[arg(long, conflicts_with = "full")]

@@ -72,12 +72,12 @@ fn told(report: &CheckReport) -> String {
         "NOT CLEAN"
     };
     lines.push(format!(
-        "{state}: {} images, {} names, {} layers, {} entries, {} blobs, {} hashed",
-        checked.images,
-        checked.references,
-        checked.layers,
-        checked.entries,
-        checked.blobs,
+        "{state}: {}, {}, {}, {}, {}, {} hashed",
+        counted(checked.images, "image", "images"),
+        counted(checked.references, "name", "names"),
+        counted(checked.layers, "layer", "layers"),
+        counted(checked.entries, "entry", "entries"),
+        counted(checked.blobs, "blob", "blobs"),
         fine_size(checked.hashed.0 as i64),
     ));
     if !report.is_quiet {
@@ -87,6 +87,10 @@ fn told(report: &CheckReport) -> String {
         );
     }
     lines.join("\n") + "\n"
+}
+
+fn counted(count: u64, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
 }
 
 pub(super) fn migrate(flags: &MigrateFlags, context: &Context<'_>) -> anyhow::Result<ExitCode> {

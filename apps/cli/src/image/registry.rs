@@ -96,8 +96,8 @@ pub(super) fn pull(flags: &PullFlags, context: &Context<'_>) -> anyhow::Result<E
             vec![reference.clone().or_latest()]
         };
         for one in references {
-            let pulled = puller.pull(&one).await?;
-            tell(&one, &pulled, platform.as_ref(), flags.quiet)?;
+            let outcome = puller.pull(&one).await?;
+            tell(&one, &outcome, platform.as_ref(), flags.quiet)?;
         }
         anyhow::Ok(())
     });

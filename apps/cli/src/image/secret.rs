@@ -1,6 +1,7 @@
 //! Asking for a password without showing it.
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use std::io::Write as _;
 
 /// The terminal as it was, when this goes.
 struct Restored(Termios);
@@ -9,7 +10,8 @@ impl Drop for Restored {
     fn drop(&mut self) {
         // It cannot be made better by telling.
         let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &self.0);
-        println!();
+        // What was typed to end the line was not shown either.
+        let _ = std::io::stdout().write_all(b"\n");
     }
 }
 

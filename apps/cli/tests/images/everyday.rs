@@ -1,6 +1,7 @@
 //! Every command once, on every driver of the host: the same ids, chains and digests everywhere.
 
 use crate::support::{Cell, Parts, Store, cells};
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 use strata_store::Digest;
@@ -80,7 +81,7 @@ fn everyday(parts: &Parts, cell: Cell) -> String {
     let archive = archive.to_str().unwrap();
     store.good(&["save", "-o", archive, &small, "mine:1"]);
     let saved = fs_err::read(archive).unwrap();
-    told += &format!("saved {}\n", Digest::of(&saved));
+    writeln!(told, "saved {}", Digest::of(&saved)).unwrap();
     // Without the blobs that it came in, each layer is written again: its name is its DiffID.
     let plain = store.good(&["save", "--uncompressed", "-o", "plain.tar", "mine:1"]);
     assert_eq!(plain, "");
@@ -125,7 +126,7 @@ fn everyday(parts: &Parts, cell: Cell) -> String {
     );
 
     let checked = store.good(&["check", "--full"]);
-    assert!(checked.starts_with("clean: 1 images"), "{checked}");
+    assert!(checked.starts_with("clean: 1 image, "), "{checked}");
     let pruned = store.good(&["system", "prune", "-af"]);
     told += &pruned.replace(parts.registry.host(), "REGISTRY");
     told += &store.good(&["system", "df"]);

@@ -8,7 +8,6 @@ use strata_harness::images::{ImageLayout, Peers, RegistryServer};
 
 /// The registry with the test images, or nothing where it cannot be had, which is said.
 pub struct Parts {
-    pub peers: Peers,
     pub layout: ImageLayout,
     pub registry: RegistryServer,
     _place: tempfile::TempDir,
@@ -22,7 +21,6 @@ impl Parts {
         let registry = RegistryServer::start(&peers, place.path()).unwrap();
         registry.fill(&layout, names).unwrap();
         Some(Self {
-            peers,
             layout,
             registry,
             _place: place,

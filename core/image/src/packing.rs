@@ -204,7 +204,7 @@ mod tests {
         }
         let good = gzip(&[7; 5000]);
         let blob = io::Cursor::new(good[..20].to_vec()).chain(Broken);
-        let mut tar = unpacked(blob, Compression::Gzip).unwrap();
+        let mut tar = unpacked(blob, Compression::Gzip);
         let told = tar.read_to_end(&mut Vec::new()).unwrap_err().to_string();
         assert_eq!(told, "no more");
     }

@@ -157,16 +157,13 @@ impl Layers {
                 store.facts().release(&holder)?;
             }
         }
-        let mut diffs = BTreeSet::new();
         for info in self.driver.list().await? {
             if info.kind == SnapshotKind::Committed {
-                if let Some(row) = row_of(&info) {
-                    diffs.insert(store.layout().journal(row.diff));
-                    if store.facts().layer(&row.chain)?.is_none()
-                        && self.adopt(&row.chain).await?.is_some()
-                    {
-                        recovered.layers += 1;
-                    }
+                if let Some(row) = row_of(&info)
+                    && store.facts().layer(&row.chain)?.is_none()
+                    && self.adopt(&row.chain).await?.is_some()
+                {
+                    recovered.layers += 1;
                 }
                 continue;
             }
@@ -189,10 +186,36 @@ impl Layers {
             }
         }
         recovered.blobs = store.take_in_blobs()?;
-        recovered.files = store.remove_strays(&diffs)?;
+        recovered.files += store.remove_strays()?;
+        recovered.files += self.remove_stray_journals().await?;
         holder::forget(store.layout().root(), &gone)?;
         self.sweep().await?;
         Ok(recovered)
+    }
+
+    /// Deletes journals of no layer.
+    async fn remove_stray_journals(&self) -> Result<u64> {
+        let io = |error| Error::io("recover journals", error);
+        let (store, layout) = (&self.store, self.store.layout());
+        let locking = std::sync::Arc::clone(store);
+        let _still = strata_driver::blocking(move || locking.no_placing()).await?;
+        // Asked now and not before: whoever died while placing one may have committed its layer.
+        let of_snapshots = self.driver.list().await?;
+        let of_snapshots = of_snapshots.iter().filter_map(row_of);
+        let of_rows = store.facts().layers()?.into_iter();
+        let live: BTreeSet<_> = of_rows
+            .chain(of_snapshots)
+            .map(|row| layout.journal(row.diff))
+            .collect();
+        let mut count = 0;
+        for entry in fs_err::read_dir(layout.journals()).map_err(io)? {
+            let path = entry.map_err(io)?.path();
+            if !live.contains(&path) {
+                remove_if_there(&path);
+                count += 1;
+            }
+        }
+        Ok(count)
     }
 }
 
@@ -223,8 +246,8 @@ impl Store {
         Ok(count)
     }
 
-    /// Deletes journals of no layer and files that dead instances were making.
-    fn remove_strays(&self, of_layers: &BTreeSet<std::path::PathBuf>) -> Result<u64> {
+    /// Deletes files that dead instances were making.
+    fn remove_strays(&self) -> Result<u64> {
         let io = |error| Error::io("recover files", error);
         let _alone = self.lock_sweep()?;
         let mut count = 0;
@@ -235,19 +258,6 @@ impl Store {
                 && self.is_gone(owner)?
             {
                 remove_if_there(&entry.path());
-                count += 1;
-            }
-        }
-        let _still = self.no_placing()?;
-        let live = self.facts().layers()?;
-        let live: BTreeSet<_> = live
-            .iter()
-            .map(|layer| self.layout().journal(layer.diff))
-            .collect();
-        for entry in fs_err::read_dir(self.layout().journals()).map_err(io)? {
-            let path = entry.map_err(io)?.path();
-            if !live.contains(&path) && !of_layers.contains(&path) {
-                remove_if_there(&path);
                 count += 1;
             }
         }

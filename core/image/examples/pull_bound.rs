@@ -36,14 +36,14 @@ fn main() -> Outcome<()> {
     let directory = PathBuf::from(arguments.next().ok_or("give an empty directory")?);
     let blob = |digest: &str| layout.join("blobs").join(digest.replace(':', "/"));
     let index: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(layout.join("index.json"))?)?;
+        serde_json::from_slice(&fs_err::read(layout.join("index.json"))?)?;
     let manifests = index["manifests"].as_array().ok_or("no manifests")?;
     let named = manifests
         .iter()
         .find(|one| one["annotations"]["org.opencontainers.image.ref.name"] == name.as_str())
         .ok_or("no such image")?;
     let document = Document::new(
-        std::fs::read(blob(named["digest"].as_str().unwrap_or_default()))?,
+        fs_err::read(blob(named["digest"].as_str().unwrap_or_default()))?,
         None,
     );
     let Manifest::Image(manifest) = document.manifest()? else {
@@ -103,7 +103,7 @@ fn measure(
     let mut hash = Sha256::new();
     let mut decoder = Decoder::new(Limits::default());
     let (mut inflating, mut open): (f64, Option<File>) = (0.0, None);
-    std::fs::create_dir(directory)?;
+    fs_err::create_dir(directory)?;
     loop {
         let start = Instant::now();
         let length = tar.read(&mut block)?;

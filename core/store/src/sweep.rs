@@ -56,6 +56,25 @@ impl Store {
         Ok(freed)
     }
 
+    /// Frees what can be without the driver, which takes room to be opened: dooms what no image
+    /// takes and nobody alive uses, and deletes the blobs among it.
+    pub fn free_blobs(&self) -> Result<Freed> {
+        self.release_gone()?;
+        let freed = self.doom_unused()?;
+        self.sweep_blobs()?;
+        Ok(freed)
+    }
+
+    /// Ends the leases of instances that are gone.
+    fn release_gone(&self) -> Result<()> {
+        for holder in self.facts().holders()? {
+            if self.is_gone(&holder)? {
+                self.facts().release(&holder)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Blobs that are on their way and that nobody is writing, with the bytes that they take.
     pub fn idle_fetches(&self) -> Result<Vec<(std::path::PathBuf, Bytes)>> {
         let io = |error| Error::io("list fetches", error);
@@ -152,11 +171,7 @@ impl Layers {
         let store = &self.store;
         // Who dies from now on may leave what has been looked for already.
         let gone = holder::gone(store.layout().root())?;
-        for holder in store.facts().holders()? {
-            if store.is_gone(&holder)? {
-                store.facts().release(&holder)?;
-            }
-        }
+        store.release_gone()?;
         for info in self.driver.list().await? {
             if info.kind == SnapshotKind::Committed {
                 if let Some(row) = row_of(&info)

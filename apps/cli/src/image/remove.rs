@@ -144,16 +144,19 @@ pub(super) fn prune_system(flags: &PruneFlags, context: &Context<'_>) -> anyhow:
     // What pulls left behind and nobody goes on with. First what takes no room to be deleted:
     // opening the driver takes some.
     let fetched = store.delete_idle_fetches()?;
+    let at_once = store.free_blobs()?;
     drop(store);
     let layers = context.open()?;
     let outcome = (|| {
         let removal = remove_unused(flags.all, &filters, layers.store())?;
         let freed = layers.store().doom_unused()?;
         context.runtime.block_on(layers.sweep())?;
-        let cache: Vec<String> = freed.layers.iter().map(ToString::to_string).collect();
+        let cache = at_once.layers.iter().chain(&freed.layers);
+        let cache: Vec<String> = cache.map(ToString::to_string).collect();
+        let bytes = removal.bytes + at_once.bytes.0 + freed.bytes.0 + fetched.0;
         put(&(prune::deleted_images(&items(&removal))
             + &prune::deleted_build_cache(&cache)
-            + &prune::total((removal.bytes + freed.bytes.0 + fetched.0) as i64)))
+            + &prune::total(bytes as i64)))
     })();
     context.close(&layers, outcome)
 }

@@ -110,10 +110,23 @@ fn show_error(error: &anyhow::Error) {
     }
     let mut stderr = std::io::stderr().lock();
     // With standard error gone there is nobody left to tell.
-    drop(writeln!(stderr, "error: {line}"));
+    drop(writeln!(stderr, "error: {}", shown(&line)));
     if let Some(hint) = hint {
-        drop(writeln!(stderr, "hint: {hint}"));
+        drop(writeln!(stderr, "hint: {}", shown(&hint)));
     }
+}
+
+/// Without control characters, which may come from a document of somebody else.
+fn shown(text: &str) -> String {
+    let mut shown = String::new();
+    for letter in text.chars() {
+        if letter.is_control() {
+            shown.extend(letter.escape_default());
+        } else {
+            shown.push(letter);
+        }
+    }
+    shown
 }
 
 /// The error of a driver or a store, also where an error of images is nothing but one.

@@ -196,10 +196,11 @@ impl<'a> Images<'a> {
         let mut next = Some(*id);
         while let Some(id) = next {
             let parent = facts.image(&id)?.and_then(|image| image.parent);
-            for row in facts.references_of(&id)? {
+            let names = facts.references_of(&id)?;
+            let Freed { layers, bytes } = self.store.remove_image(&id, names.len())?;
+            for row in &names {
                 removal.untag(&row.repository, &row.target);
             }
-            let Freed { layers, bytes } = self.store.remove_image(&id)?;
             removal.removed.push(Removed::Image(id));
             removal
                 .removed

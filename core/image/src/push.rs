@@ -96,11 +96,15 @@ impl Pusher {
         let tag = reference.tag().unwrap_or_default();
         let text = format!("{tag}: digest: {} size: {size}", manifest.digest);
         self.progress.say(None, &text);
-        self.layers.store().facts().set_reference(
+        let named = self.layers.store().facts().set_reference(
             &repository.to_string(),
             &Target::Digest(manifest.digest),
             &id,
-        )?;
+        );
+        if let Err(error) = named {
+            // The registry has it, whatever became of it here.
+            tracing::warn!(error = %error.chain(), "the pushed digest is no name here");
+        }
         Ok(Pushed {
             id,
             digest: manifest.digest,

@@ -1,5 +1,6 @@
 //! Layers: applied with their journals, committed in order, found again.
 
+use crate::facts::schema::sync_directory;
 use crate::facts::{Kind, LayerRow, Taken};
 use crate::ids::{ChainId, Digest};
 use crate::journal::{Inline, JournalWriter, Written, write_again};
@@ -109,11 +110,10 @@ impl Layers {
                 let Some(row) = row_of(&info) else {
                     return Ok(None);
                 };
-                if !self.store.layout().journal(row.diff).exists() {
-                    return Ok(None);
-                }
                 self.store.facts().add_layer(&row)?;
-                Ok(Some(row))
+                // Without its journal it is known, so that it can be removed, and not used.
+                let is_whole = self.store.layout().journal(row.diff).exists();
+                Ok(is_whole.then_some(row))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -221,11 +221,24 @@ impl Layers {
             created_ms: now_ms(),
             is_doomed: false,
         };
+        // From now on it is this instance's, also for who prunes between snapshot, row and image.
+        if let Err(error) = self.lease(&chain).await {
+            return Err(self.undo(&draft.key, &draft.journal, error).await);
+        }
         // Until the row is there, the journal is in its place and of no layer.
-        let placing = self.store.placing()?;
+        let placing = match self.store.placing() {
+            Ok(placing) => placing,
+            Err(error) => return Err(self.undo(&draft.key, &draft.journal, error).await),
+        };
         let journal = self.store.layout().journal(row.diff);
         // One diff has one journal, whoever wrote it.
         if let Err(error) = fs_err::rename(&draft.journal, &journal) {
+            let error = Error::io("commit layer", error);
+            return Err(self.undo(&draft.key, &draft.journal, error).await);
+        }
+        if self.store.durability() == Durability::Durable
+            && let Err(error) = sync_directory(&self.store.layout().journals())
+        {
             let error = Error::io("commit layer", error);
             return Err(self.undo(&draft.key, &draft.journal, error).await);
         }
@@ -242,11 +255,14 @@ impl Layers {
             Ok(()) => {}
             // Another process was faster with the same layer.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                self.driver.remove(&draft.key).await?;
+                let removed = self.driver.remove(&draft.key).await;
+                removed.inspect_err(|_| self.store.leave_to_recovery())?;
             }
             Err(error) => {
                 drop(placing);
-                self.store.drop_journal(row.diff, None)?;
+                if self.store.drop_journal(row.diff, None).is_err() {
+                    self.store.leave_to_recovery();
+                }
                 return Err(self.undo(&draft.key, &draft.journal, error).await);
             }
         }
@@ -260,7 +276,21 @@ impl Layers {
     /// Deletes a layer that will not be committed.
     pub async fn discard(&self, draft: Draft) -> Result<()> {
         remove_if_there(&draft.journal);
-        self.driver.remove(&draft.key).await
+        let removed = self.driver.remove(&draft.key).await;
+        removed.inspect_err(|_| self.store.leave_to_recovery())
+    }
+
+    /// Leases a layer that is about to be committed.
+    async fn lease(&self, chain: &ChainId) -> Result<()> {
+        while self
+            .store
+            .facts()
+            .take(self.store.holder()?, Kind::Layer, chain.as_bytes())?
+            == Taken::Going
+        {
+            self.sweep().await?;
+        }
+        Ok(())
     }
 
     async fn undo(&self, key: &SnapshotName, journal: &std::path::Path, error: Error) -> Error {

@@ -79,6 +79,12 @@ impl Layers {
                 .because("another migration of this store is under way")
                 .hint("wait for it, or end it"));
         };
+        // Nobody opens the driver from now on, until the roots are exchanged.
+        let Some(_driver) = store.use_driver_alone()? else {
+            return Err(Error::new(ErrorKind::Busy, OPERATION)
+                .because("somebody else is at work in the store")
+                .hint("try again when pulls, builds and containers have ended"));
+        };
         self.refuse_users().await?;
         remove_next(&alone, &store)?;
         let root = layout.next_driver();

@@ -1,6 +1,7 @@
 //! A store, open: its facts, its blobs, and who is using it.
 
 use crate::blobs::{BlobReader, Fetch, Started};
+use crate::facts::schema::sync_directory;
 use crate::facts::{Facts, Freed, Kind, NewImage, schema};
 use crate::ids::Digest;
 use crate::layout::Layout;
@@ -9,9 +10,10 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use strata_driver::holder::{self, Holder};
 use strata_driver::{Bytes, Durability, Error, ErrorKind, Result};
+use strata_sys::lock::FileLock;
 
 /// Largest document (manifest, index, configuration) that is read into memory, 4 MiB as in
 /// Docker's and containerd's clients.
@@ -29,6 +31,8 @@ pub struct Store {
     /// Registered with the first lease: who only looks leaves no trace.
     holder: OnceLock<Holder>,
     registering: Mutex<()>,
+    /// Held while the driver is used.
+    uses_driver: Mutex<Option<FileLock>>,
     /// Something is left that only a recovery finds.
     has_left: AtomicBool,
 }
@@ -55,6 +59,7 @@ impl Store {
             facts: Facts { database },
             holder: OnceLock::new(),
             registering: Mutex::new(()),
+            uses_driver: Mutex::new(None),
             has_left: AtomicBool::new(false),
         })
     }
@@ -90,6 +95,11 @@ impl Store {
             .unwrap_or_else(PoisonError::into_inner);
         if self.holder.get().is_none() {
             let holder = Holder::register(self.layout.root())?;
+            if self.durability == Durability::Durable {
+                // What asks for a recovery after a power loss has to survive it.
+                sync_directory(&self.layout.root().join(holder::HOLDERS))
+                    .map_err(|error| Error::io("register instance", error))?;
+            }
             drop(self.holder.set(holder)); // the lock keeps others away
         }
         Ok(self.holder.get().map_or("", Holder::name))
@@ -104,6 +114,30 @@ impl Store {
     /// died, so that the next one recovers.
     pub(crate) fn leave_to_recovery(&self) {
         self.has_left.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on the driver's root stays where it is, until this store is closed. While somebody
+    /// moves it that is [`Busy`](ErrorKind::Busy).
+    pub fn use_driver(&self) -> Result<()> {
+        let Some(lock) = FileLock::try_shared(&self.layout.blobs())? else {
+            return Err(Error::new(ErrorKind::Busy, "open store")
+                .because("its layers are being moved to another driver")
+                .hint("try again when `strata migrate` has ended"));
+        };
+        *self.uses() = Some(lock);
+        Ok(())
+    }
+
+    /// The driver's root is nobody else's while the lock is held; `None` while somebody uses it.
+    pub(crate) fn use_driver_alone(&self) -> Result<Option<FileLock>> {
+        drop(self.uses().take());
+        Ok(FileLock::try_exclusive(&self.layout.blobs())?)
+    }
+
+    fn uses(&self) -> MutexGuard<'_, Option<FileLock>> {
+        self.uses_driver
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the instance of that name is gone.
@@ -160,9 +194,10 @@ impl Store {
     pub fn finish(&self, fetch: Fetch) -> Result<()> {
         let (digest, size) = (fetch.digest(), fetch.size());
         let _phase = Phase::Fetch.enter();
-        fetch.finish(self.durability)?;
-        self.facts
-            .add_blob(&digest, size)
+        // It may be in its place all the same, and known to nobody.
+        fetch
+            .finish(self.durability)
+            .and_then(|()| self.facts.add_blob(&digest, size))
             .inspect_err(|_| self.leave_to_recovery())
     }
 
@@ -213,10 +248,10 @@ impl Store {
         self.facts.add_image(image)
     }
 
-    /// Removes an image with its names. What it alone took is doomed; [`sweep`](Self::sweep)
+    /// Removes an image with its names, of which the caller knows so many. What it alone took is doomed; [`sweep`](Self::sweep)
     /// deletes it.
-    pub fn remove_image(&self, id: &Digest) -> Result<Freed> {
-        self.facts.remove_image(id)
+    pub fn remove_image(&self, id: &Digest, names: usize) -> Result<Freed> {
+        self.facts.remove_image(id, names)
     }
 }
 

@@ -146,6 +146,7 @@ impl Layers {
         for (chain, _) in &doomed.layers {
             match self.driver.remove(&name_of(chain)).await {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
+                    self.store.facts().stay(chain)?;
                     failed.get_or_insert(error);
                 }
                 Ok(()) | Err(_) => gone.push(*chain),
@@ -204,12 +205,18 @@ impl Layers {
         recovered.files += store.remove_strays()?;
         recovered.files += self.remove_stray_journals().await?;
         holder::forget(store.layout().root(), &gone)?;
-        self.sweep().await?;
+        match self.sweep().await {
+            // Somebody looks at a layer that goes, or has put something on it: another time.
+            Err(error) if matches!(error.kind(), ErrorKind::InUse | ErrorKind::Busy) => {
+                tracing::warn!(error = %error.chain(), "a removed layer is still in use");
+            }
+            other => other?,
+        }
         Ok(recovered)
     }
 
     /// Deletes journals of no layer.
-    async fn remove_stray_journals(&self) -> Result<u64> {
+    pub(crate) async fn remove_stray_journals(&self) -> Result<u64> {
         let io = |error| Error::io("recover journals", error);
         let (store, layout) = (&self.store, self.store.layout());
         let locking = std::sync::Arc::clone(store);

@@ -50,6 +50,10 @@ impl<'a> Context<'a> {
             let cancel = self.cancel.clone();
             self.runtime.spawn(async move {
                 while signals.recv().await.is_some() {
+                    // Who says it twice does not want to wait, and a kill does no harm.
+                    if cancel.is_cancelled() {
+                        std::process::exit(130);
+                    }
                     cancel.cancel();
                 }
             });
@@ -70,6 +74,7 @@ impl<'a> Context<'a> {
     pub(super) fn open(&self) -> anyhow::Result<Layers> {
         let root = &self.settings.root.value;
         let store = Arc::new(Store::open(root, self.settings.durability.value)?);
+        store.use_driver()?;
         let needs_recovery = store.needs_recovery()?;
         let driver = opening::open_at(&store.layout().driver(), self.settings, self.registry)?;
         let layers = Layers::new(store, driver);

@@ -24,7 +24,7 @@ impl fmt::Display for Explanation {
             (_, Some(given)) => {
                 line("layer", self.layer(&given.layer))?;
                 if let Some(made) = &given.layer.created_by {
-                    line("made by", made.clone())?;
+                    line("made by", printable(made))?;
                 }
                 line("entry", entry(given))?;
             }
@@ -95,4 +95,15 @@ fn entry(said: &Said) -> String {
     facts.extend(time.map(|time| time.to_string()));
     facts.extend(entry.target.iter().map(|target| format!("-> {target}")));
     facts.join(", ")
+}
+
+/// Without control characters: an image may come from anybody.
+fn printable(text: &str) -> String {
+    text.chars()
+        .flat_map(|letter| {
+            let escaped = letter.is_control().then(|| letter.escape_default());
+            let plain = escaped.is_none().then_some(letter);
+            escaped.into_iter().flatten().chain(plain)
+        })
+        .collect()
 }

@@ -129,6 +129,14 @@ impl Mending<'_> {
                         },
                     );
                 }
+                // It may have come since it was looked for.
+                Subject::File(path) if is_wanted(&store, path)? => {
+                    self.refuse(subject, "it is no stray any more".to_owned());
+                }
+                Subject::File(path) if path.parent() == Some(&*store.layout().journals()) => {
+                    self.layers.remove_stray_journals().await?;
+                    self.did(subject, Outcome::Removed);
+                }
                 Subject::File(path) => match remove_any(path) {
                     Ok(()) => self.did(subject, Outcome::Removed),
                     Err(error) => self.refuse(subject, error.chain()),
@@ -397,6 +405,18 @@ fn with_all_above(rows: &BTreeMap<ChainId, LayerRow>, base: ChainId) -> Vec<Laye
         at += 1;
     }
     affected
+}
+
+/// Whether a file is a blob that is known, or is on its way to be.
+fn is_wanted(store: &crate::Store, path: &Path) -> Result<bool> {
+    if path.parent() != Some(&*store.layout().blobs()) {
+        return Ok(false);
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    match format!("sha256:{name}").parse() {
+        Ok(digest) => store.facts().is_wanted(&digest),
+        Err(_) => Ok(false),
+    }
 }
 
 fn remove_any(path: &Path) -> Result<()> {

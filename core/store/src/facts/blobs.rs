@@ -39,6 +39,18 @@ impl Facts {
         })
     }
 
+    /// Whether a blob has a row, or somebody is about to give it one.
+    pub(crate) fn is_wanted(&self, digest: &Digest) -> Result<bool> {
+        self.database.query("look for blob", |connection| {
+            Ok(connection
+                .prepare_cached(
+                    "SELECT 1 FROM blob WHERE digest = ?1 \
+                     UNION ALL SELECT 1 FROM lease WHERE kind = 0 AND key = ?1",
+                )?
+                .exists([digest])?)
+        })
+    }
+
     /// Forgets a blob that is gone.
     pub(crate) fn forget_blob(&self, digest: &Digest) -> Result<()> {
         self.database

@@ -3,8 +3,8 @@
 use super::Facts;
 use crate::ids::Digest;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
-use strata_driver::Result;
 use strata_driver::database::Sync;
+use strata_driver::{Error, ErrorKind, Result};
 
 /// What stands behind the repository in a name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,7 +79,14 @@ impl Facts {
         image: &Digest,
     ) -> Result<Option<Digest>> {
         self.database.write("name image", Sync::Now, |connection| {
-            Ok(set(connection, repository, target, image)?)
+            let before = set(connection, repository, target, image)?;
+            if connection.changes() == 0 {
+                return Err(Error::new(ErrorKind::NotFound, "name image")
+                    .because("the image was removed meanwhile")
+                    .with("image", image)
+                    .into());
+            }
+            Ok(before)
         })
     }
 
@@ -153,7 +160,8 @@ pub(super) fn set(
         .optional()?;
     connection
         .prepare_cached(&format!(
-            "INSERT OR REPLACE INTO reference ({COLUMNS}) VALUES (?1, ?2, ?3, ?4)"
+            "INSERT OR REPLACE INTO reference ({COLUMNS}) \
+             SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM image WHERE id = ?4)"
         ))?
         .execute(params![repository, tag, digest, image])?;
     Ok(before)

@@ -4,7 +4,7 @@ use super::{DOOMED, Facts, GOING, HELD, Kind, layers};
 use crate::ids::{ChainId, Digest};
 use rusqlite::{Connection, params};
 use strata_driver::database::{Fault, Sync};
-use strata_driver::{Bytes, Result};
+use strata_driver::{Bytes, Error, ErrorKind, Result};
 
 /// What a removal freed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,10 +25,24 @@ pub(crate) struct Doomed {
 }
 
 impl Facts {
-    /// Removes an image with all its names, and dooms what it alone took.
-    pub(crate) fn remove_image(&self, id: &Digest) -> Result<Freed> {
+    /// Removes an image with all its names, so many, and dooms what it alone took. With other
+    /// names, or with an image upon it, it is [`Busy`](ErrorKind::Busy): somebody was faster.
+    pub(crate) fn remove_image(&self, id: &Digest, names: usize) -> Result<Freed> {
         self.database
             .write("remove image", Sync::Now, |connection| {
+                let (found, children): (i64, i64) = connection
+                    .prepare_cached(
+                        "SELECT (SELECT count(*) FROM reference WHERE image = ?1), \
+                         (SELECT count(*) FROM image WHERE parent = ?1)",
+                    )?
+                    .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                if found != names as i64 || children > 0 {
+                    return Err(Error::new(ErrorKind::Busy, "remove image")
+                        .because("somebody has given it a name meanwhile, or built upon it")
+                        .with("image", id)
+                        .hint("look at it, and try again")
+                        .into());
+                }
                 let chains: Vec<ChainId> = connection
                     .prepare_cached(
                         "SELECT chain FROM image_layer WHERE image = ?1 ORDER BY position DESC",
@@ -88,6 +102,21 @@ impl Facts {
                 doom_blob(connection, &blob, &mut freed)?;
             }
             Ok(freed)
+        })
+    }
+
+    /// A doomed layer could not be deleted now: it is deleted later, and may be held again until
+    /// then. With a held one upon it, it is held.
+    pub(crate) fn stay(&self, chain: &ChainId) -> Result<()> {
+        self.database.write("sweep", Sync::Later, |connection| {
+            connection
+                .prepare_cached(&format!(
+                    "UPDATE layer SET state = CASE WHEN EXISTS (SELECT 1 FROM layer AS child \
+                     WHERE child.parent = ?1 AND child.state = {HELD}) \
+                     THEN {HELD} ELSE {DOOMED} END WHERE chain = ?1 AND state = {GOING}"
+                ))?
+                .execute([chain])?;
+            Ok(())
         })
     }
 

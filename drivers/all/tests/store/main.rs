@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod check;
+mod company;
 mod explain;
 mod migrate;
 mod repair;

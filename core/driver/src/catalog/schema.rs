@@ -7,7 +7,7 @@
 //! ever reserved, which stands in the row of `reserved` without a holder.
 
 use super::{CatalogOptions, query};
-use crate::database::{Database, Fault, Missing, PAGE, Sync, explain};
+use crate::database::{Database, Missing, Sync, explain};
 use crate::error::{Error, ErrorKind, Result};
 use crate::holder::HOLDERS;
 use crate::name::DriverName;
@@ -154,21 +154,7 @@ fn create(root: &Path, options: &CatalogOptions<'_>) -> Result<Database> {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(io(error)),
         Ok(()) | Err(_) => {}
     }
-    database.query(OPERATION, |connection| {
-        // Before anything is written.
-        connection.execute_batch(&format!("PRAGMA page_size={PAGE}"))?;
-        let mode: String = connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0))?;
-        if mode == "wal" {
-            return Ok(());
-        }
-        Err(Fault::Refused(
-            Error::new(ErrorKind::Unavailable, OPERATION)
-                .because("the file system cannot share memory between processes")
-                .with("root", root.display())
-                .hint("put the root on a local file system"),
-        ))
-    })?;
-    database.make_log();
+    database.begin(OPERATION, root)?;
     database.write(OPERATION, Sync::Now, |connection| {
         connection.execute_batch(TABLES)?;
         query::set_meta(connection, DRIVER, options.driver.as_str())?;

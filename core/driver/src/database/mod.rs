@@ -30,7 +30,7 @@ const LOG_LEFT_AT_CLOSE: u32 = 1000;
 const FRAME: u64 = PAGE + 24;
 
 /// Bytes of a page: small, since an operation writes a few bytes on several of them.
-pub const PAGE: u64 = 1024;
+const PAGE: u64 = 1024;
 
 /// How far ahead the log is filled with zeros, in bytes. A sync of what was only overwritten need
 /// not write the file system's journal, in which by then the directories of the snapshot wait;
@@ -144,10 +144,26 @@ impl Database {
         })
     }
 
-    /// Called once the database is not empty, of which `SQLite` would delete a log, and before
-    /// anything is written to one.
-    pub fn make_log(&self) {
+    /// Makes a new database, of which nothing is written yet, one that processes share. `root` is
+    /// named where its file system cannot do that.
+    pub fn begin(&self, operation: &'static str, root: &Path) -> Result<()> {
+        self.query(operation, |connection| {
+            connection.execute_batch(&format!("PRAGMA page_size={PAGE}"))?;
+            let mode: String =
+                connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0))?;
+            if mode == "wal" {
+                return Ok(());
+            }
+            Err(Fault::Refused(
+                Error::new(ErrorKind::Unavailable, operation)
+                    .because("the file system cannot share memory between processes")
+                    .with("root", root.display())
+                    .hint("put the root on a local file system"),
+            ))
+        })?;
+        // `SQLite` deletes the log of an empty database, which this one is no more.
         in_place::make(&self.link().log.path);
+        Ok(())
     }
 
     /// Runs `work` in one write transaction.

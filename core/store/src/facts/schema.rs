@@ -3,7 +3,7 @@
 use crate::layout::Layout;
 use rusqlite::Connection;
 use std::path::Path;
-use strata_driver::database::{Database, Fault, Missing, PAGE, Sync};
+use strata_driver::database::{Database, Missing, Sync};
 use strata_driver::holder::HOLDERS;
 use strata_driver::{Durability, Error, ErrorKind, Result};
 use strata_sys::lock::FileLock;
@@ -138,20 +138,7 @@ fn make(layout: &Layout, durability: Durability) -> Result<Database> {
     // Layers hold set-id programs; nobody else is to reach them (CVE-2021-41091).
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
     fs_err::set_permissions(root, private).map_err(io)?;
-    database.query(OPERATION, |connection| {
-        connection.execute_batch(&format!("PRAGMA page_size={PAGE}"))?;
-        let mode: String = connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0))?;
-        if mode == "wal" {
-            return Ok(());
-        }
-        Err(Fault::Refused(
-            Error::new(ErrorKind::Unavailable, OPERATION)
-                .because("the file system cannot share memory between processes")
-                .with("root", root.display())
-                .hint("put the root on a local file system"),
-        ))
-    })?;
-    database.make_log();
+    database.begin(OPERATION, root)?;
     database.write(OPERATION, Sync::Now, |connection| {
         connection.execute_batch(TABLES)?;
         connection.execute_batch(&format!(

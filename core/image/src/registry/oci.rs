@@ -1,16 +1,13 @@
 //! The client of registries that speak the OCI distribution protocol, which all do today.
 //!
-//! What is read is asked for here: `oci-client` hides the headers of its answers, and with them
-//! when to come back, how long a blob is, how it is encoded and what a manifest is said to be.
-//! Uploading is its work; see `push.rs`.
+//! What is read is asked for here; uploading stands in `push.rs`.
 
 use super::answer::{Refusal, body};
 use super::authorization::{Authorizer, Scope};
 use super::credentials::{CredentialFile, Credentials};
-use super::push::Pusher;
 use super::search::media_type;
 use super::settings::{Endpoint, Settings};
-use super::transport::{Request, Transport};
+use super::transport::{Request, Transport, upload_client};
 use super::{BlobBody, BlobSource, Pushed, Registry, Which};
 use crate::document::media_type::MANIFESTS;
 use crate::document::{Descriptor, Document, LARGEST_DOCUMENT};
@@ -19,9 +16,9 @@ use crate::{ImageError, Result};
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_RANGE, HeaderMap};
-use reqwest::{Method, Response, StatusCode};
+use reqwest::{Client, Method, Response, StatusCode};
 use serde::Deserialize;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use strata_store::Digest;
 use tokio::sync::Semaphore;
 
@@ -33,7 +30,8 @@ const DIGEST_HEADER: &str = "Docker-Content-Digest";
 pub struct OciRegistry {
     settings: Settings,
     transport: Arc<Transport>,
-    pusher: Pusher,
+    /// Made when the first upload wants it: that takes reading all certificates of the host.
+    uploads: OnceLock<Client>,
     /// One permit for each blob on its way.
     blobs: Arc<Semaphore>,
 }
@@ -44,7 +42,7 @@ impl OciRegistry {
         let authorizer = Authorizer::new(Credentials::new(credentials));
         Ok(Self {
             transport: Arc::new(Transport::new(&settings, authorizer)?),
-            pusher: Pusher::new(),
+            uploads: OnceLock::new(),
             blobs: Arc::new(Semaphore::new(settings.max_concurrent.max(1))),
             settings,
         })
@@ -54,8 +52,13 @@ impl OciRegistry {
         &self.settings
     }
 
-    pub(super) fn pusher(&self) -> &Pusher {
-        &self.pusher
+    /// What uploads go through.
+    pub(super) fn uploads(&self) -> Result<&Client> {
+        if let Some(client) = self.uploads.get() {
+            return Ok(client);
+        }
+        let client = upload_client(&self.settings)?;
+        Ok(self.uploads.get_or_init(|| client))
     }
 
     pub(super) fn transport(&self) -> &Transport {

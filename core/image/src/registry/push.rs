@@ -1,140 +1,32 @@
-//! Uploading blobs, by `oci-client`, which knows what registries do with upload sessions.
+//! Uploading blobs: POST opens a session, or has the registry take the blob over from another
+//! repository, and one PUT fills it.
+//!
+//! Where the PUT goes, the registry says, and its word is not enough for everything: credentials
+//! go to the registry itself and to nobody else, and what began with TLS stays with it.
 
 use super::answer::Refusal;
-use super::authorization::{Authorization, Scope};
+use super::authorization::Scope;
 use super::oci::{OciRegistry, not_written};
-use super::settings::{Endpoint, Scheme, Settings};
-use super::transport::{Request, chain, failure, install_provider};
+use super::settings::{Endpoint, Scheme, is_loopback};
+use super::transport::{Request, authorized, failure};
 use super::{BlobSource, Pushed};
 use crate::document::Descriptor;
 use crate::reference::Repository;
 use crate::{ImageError, Result};
+use bytes::Bytes;
 use futures_util::StreamExt;
-use oci_client::RegistryOperation;
-use oci_client::client::{Certificate, CertificateEncoding, Client, ClientConfig, ClientProtocol};
-use oci_client::errors::OciDistributionError;
-use oci_client::secrets::RegistryAuth;
-use oci_client::token_cache::{RegistryToken, RegistryTokenType};
-use std::fmt;
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use reqwest::{Body, Method, Response, StatusCode, Url};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How many times as long as between two bytes a registry may take to accept a blob after the
 /// last one: it hashes it, and may copy it.
 const COMMIT_PATIENCE: u32 = 10;
 
-/// The clients that upload, made when the first upload wants one: that takes reading all
-/// certificates of the host.
-pub(super) struct Pusher {
-    plain: OnceLock<Client>,
-    tls: OnceLock<Client>,
-}
-
-impl fmt::Debug for Pusher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pusher").finish_non_exhaustive()
-    }
-}
-
-impl Pusher {
-    pub(super) fn new() -> Self {
-        Self {
-            plain: OnceLock::new(),
-            tls: OnceLock::new(),
-        }
-    }
-
-    fn client(&self, scheme: Scheme, settings: &Settings) -> Result<&Client> {
-        let (cell, protocol) = match scheme {
-            Scheme::Http => (&self.plain, ClientProtocol::Http),
-            Scheme::Https => (&self.tls, ClientProtocol::Https),
-        };
-        if let Some(client) = cell.get() {
-            return Ok(client);
-        }
-        let refused = |why: String| ImageError::configuration("HTTP client", why);
-        install_provider();
-        // Without any, the client would panic instead of failing, even for plain http.
-        if rustls_native_certs::load_native_certs().certs.is_empty() {
-            return Err(refused(
-                "this host has no CA certificates; install the package `ca-certificates`".into(),
-            ));
-        }
-        let authorities = settings.authorities()?.into_iter();
-        let authorities = authorities.map(|data| Certificate {
-            encoding: CertificateEncoding::Der,
-            data,
-        });
-        let client = Client::try_from(ClientConfig {
-            protocol,
-            use_monolithic_push: true,
-            connect_timeout: Some(settings.connect_timeout),
-            https_proxy: settings.https_proxy.clone(),
-            no_proxy: settings.no_proxy.clone(),
-            extra_root_certificates: authorities.collect(),
-            ..ClientConfig::default()
-        });
-        let client = client.map_err(|error| refused(chain(&error)))?;
-        Ok(cell.get_or_init(|| client))
-    }
-
-    /// Begins to write to a repository, with what the registry has accepted before.
-    async fn upload<'a>(
-        &self,
-        settings: &Settings,
-        endpoint: &'a Endpoint,
-        repository: &'a Repository,
-        authorization: Option<Authorization>,
-    ) -> Result<Upload<'a>> {
-        let client = self.client(endpoint.scheme, settings)?.clone();
-        let upload = Upload {
-            client,
-            endpoint,
-            repository,
-            stall_timeout: settings.stall_timeout,
-        };
-        if let Some(authorization) = authorization {
-            let token = match authorization {
-                Authorization::Basic { username, password } => {
-                    RegistryTokenType::Basic(username, password)
-                }
-                Authorization::Bearer(token) => {
-                    RegistryTokenType::Bearer(RegistryToken::Token { token })
-                }
-            };
-            let client = &upload.client;
-            let anonymous = RegistryAuth::Anonymous;
-            client
-                .store_auth_if_needed(&endpoint.host, &anonymous)
-                .await;
-            let reference = upload.reference(repository);
-            let operation = RegistryOperation::Push;
-            client.tokens.insert(&reference, operation, token).await;
-        }
-        Ok(upload)
-    }
-}
+const OCTETS: &str = "application/octet-stream";
 
 impl OciRegistry {
-    /// What lets us write to a repository; the registry is asked where that is not known yet.
-    async fn may_write(
-        &self,
-        endpoint: &Endpoint,
-        repository: &Repository,
-    ) -> Result<Option<Authorization>> {
-        let scope = Scope::push(repository);
-        let authorizer = &self.transport().authorizer;
-        if let Some(known) = authorizer.known(endpoint, &scope) {
-            return Ok(Some(known));
-        }
-        let request = Request::get(endpoint, "/v2/", scope.clone());
-        match self.transport().send(&request).await? {
-            Ok(_) => Ok(authorizer.known(endpoint, &scope)),
-            Err(refusal) => Err(not_written(repository, refusal)),
-        }
-    }
-
     /// Has the registry take a blob over from another repository, or sends it.
     pub(super) async fn upload(
         &self,
@@ -143,29 +35,43 @@ impl OciRegistry {
         source: BlobSource,
         mount_from: Option<&Repository>,
     ) -> Result<Pushed> {
-        let endpoint = self.settings().endpoint(repository.domain());
-        let authorization = self.may_write(&endpoint, repository).await?;
-        let upload = self
-            .pusher()
-            .upload(self.settings(), &endpoint, repository, authorization)
-            .await?;
-        if let Some(mount_from) = mount_from
-            && mount_from.domain() == repository.domain()
-            && upload.mount(mount_from, blob).await?
-        {
-            return Ok(Pushed::Mounted);
+        let upload = Upload {
+            registry: self,
+            endpoint: &self.settings().endpoint(repository.domain()),
+            repository,
+            blob,
+        };
+        let mut opened = None;
+        if let Some(from) = mount_from.filter(|from| from.domain() == repository.domain()) {
+            let query = format!("?mount={}&from={}", blob.digest, from.path());
+            // A registry that refuses is no error: it may not know how, and may not let us read
+            // the other repository.
+            let answer = upload.open(&query).await?.ok();
+            match answer.as_ref().map(Response::status) {
+                Some(StatusCode::CREATED) => return Ok(Pushed::Mounted),
+                Some(StatusCode::ACCEPTED) => opened = answer,
+                _ => {}
+            }
         }
-        upload.send(blob, source).await?;
+        let opened = match opened {
+            Some(opened) => opened,
+            None => upload
+                .open("")
+                .await?
+                .map_err(|refusal| not_written(repository, refusal))?,
+        };
+        let session = upload.session(&opened)?;
+        upload.send(session, source).await?;
         Ok(Pushed::Uploaded)
     }
 }
 
-/// Writing to one repository.
+/// One blob on its way into one repository.
 struct Upload<'a> {
-    client: Client,
+    registry: &'a OciRegistry,
     endpoint: &'a Endpoint,
     repository: &'a Repository,
-    stall_timeout: Duration,
+    blob: &'a Descriptor,
 }
 
 /// How far an upload has come.
@@ -176,127 +82,186 @@ struct Progress {
     failure: Mutex<Option<std::io::Error>>,
 }
 
+impl Progress {
+    fn failure(&self) -> MutexGuard<'_, Option<std::io::Error>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Upload<'_> {
-    fn reference(&self, repository: &Repository) -> oci_client::Reference {
-        let (host, path) = (self.endpoint.host.clone(), repository.path().to_owned());
-        oci_client::Reference::with_tag(host, path, crate::reference::DEFAULT_TAG.to_owned())
+    async fn open(&self, query: &str) -> Result<Result<Response, Refusal>> {
+        let path = format!("/v2/{}/blobs/uploads/{query}", self.repository.path());
+        let mut request = Request::get(self.endpoint, path, Scope::push(self.repository));
+        request.method = Method::POST;
+        // Some registries want to be told that nothing comes.
+        request.body = Some((Bytes::new(), OCTETS.to_owned()));
+        self.registry.transport().send(&request).await
     }
 
-    /// Whether the registry took the blob over. A registry that does not is no error: it may
-    /// not know how, and may not let us read the other repository.
-    async fn mount(&self, from: &Repository, blob: &Descriptor) -> Result<bool> {
-        let target = self.reference(self.repository);
-        let source = self.reference(from);
-        let digest = blob.digest.to_string();
-        let mounted = self.client.mount_blob(&target, &source, &digest);
-        match tokio::time::timeout(self.stall_timeout, mounted).await {
-            Ok(Ok(())) => Ok(true),
-            Ok(Err(
-                OciDistributionError::SpecViolationError(_)
-                | OciDistributionError::ServerError { .. },
-            )) => Ok(false),
-            Ok(Err(error)) => Err(self.failed(error)),
-            Err(_) => Err(self.stalled()),
+    /// Where the bytes go.
+    fn session(&self, opened: &Response) -> Result<Url> {
+        let broken = |what: String| ImageError::Protocol {
+            url: self.url(),
+            what,
+        };
+        let location = opened.headers().get(LOCATION);
+        let Some(location) = location.and_then(|value| value.to_str().ok()) else {
+            return Err(broken("opened an upload and does not say where".to_owned()));
+        };
+        let mut session = opened
+            .url()
+            .join(location)
+            .map_err(|error| broken(format!("opened an upload where no URL leads: {error}")))?;
+        if !self.may_go_to(&session) {
+            return Err(broken(format!(
+                "wants the blob sent to `{}` without TLS; if that is right, list it as `insecure`",
+                host(&session)
+            )));
+        }
+        let digest = self.blob.digest.to_string();
+        session.query_pairs_mut().append_pair("digest", &digest);
+        Ok(session)
+    }
+
+    fn is_registry(&self, session: &Url) -> bool {
+        let registry = Url::parse(&self.endpoint.url("/"));
+        registry.is_ok_and(|registry| registry.origin() == session.origin())
+    }
+
+    /// Plain HTTP is for hosts that the configuration names; loopback is one only for a registry
+    /// that is itself spoken to without TLS, or any registry could have us write to this machine.
+    fn may_go_to(&self, session: &Url) -> bool {
+        let host = host(session);
+        match session.scheme() {
+            "https" => true,
+            "http" => {
+                self.is_registry(session)
+                    || self.registry.settings().insecure.contains(&host)
+                    || self.endpoint.scheme == Scheme::Http && is_loopback(&host)
+            }
+            _ => false,
         }
     }
 
-    async fn send(&self, blob: &Descriptor, source: BlobSource) -> Result<()> {
-        let target = self.reference(self.repository);
-        let digest = blob.digest.to_string();
+    async fn send(&self, session: Url, source: BlobSource) -> Result<()> {
         let progress = Arc::new(Progress::default());
         let counted = {
             let progress = Arc::clone(&progress);
             source.map(move |bytes| match bytes {
                 Ok(bytes) => {
-                    progress
-                        .sent
-                        .fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                    let sent = bytes.len() as u64;
+                    progress.sent.fetch_add(sent, Ordering::Relaxed);
                     Ok(bytes)
                 }
                 Err(error) => {
                     let kind = error.kind();
-                    *progress
-                        .failure
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner) = Some(error);
-                    Err(OciDistributionError::IoError(kind.into()))
+                    *progress.failure() = Some(error);
+                    Err(std::io::Error::from(kind))
                 }
             })
         };
-        let pushed = self
-            .client
-            .push_blob_stream(&target, counted, &digest, Some(blob.size));
-        let pushed = self.watched(pushed, blob, &progress).await;
-        let failure = progress
-            .failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        match (pushed, failure) {
-            (_, Some(failure)) => Err(strata_driver::Error::io("read blob", failure)
-                .with("digest", digest)
+        let put = self.put(session, Body::wrap_stream(counted));
+        let sent = self.watched(put, &progress).await;
+        let failure = progress.failure().take();
+        match failure {
+            Some(failure) => Err(strata_driver::Error::io("read blob", failure)
+                .with("digest", self.blob.digest)
                 .into()),
-            (pushed, None) => pushed,
+            None => sent,
+        }
+    }
+
+    async fn put(&self, session: Url, body: Body) -> Result<()> {
+        let transport = self.registry.transport();
+        let scope = Scope::push(self.repository);
+        let mut request = self
+            .registry
+            .uploads()?
+            .put(session.clone())
+            .header(CONTENT_TYPE, OCTETS)
+            .header(CONTENT_LENGTH, self.blob.size)
+            .body(body);
+        if self.is_registry(&session) {
+            let known = transport.authorizer.known(self.endpoint, &scope);
+            request = authorized(request, known.as_ref());
+        }
+        tracing::debug!(host = host(&session), size = self.blob.size, "upload");
+        let response = request.send().await.map_err(|error| {
+            let target = Endpoint {
+                scheme: if session.scheme() == "https" {
+                    Scheme::Https
+                } else {
+                    Scheme::Http
+                },
+                host: host(&session),
+                domain: self.endpoint.domain.clone(),
+            };
+            let patience = self.registry.settings().stall_timeout;
+            failure(&target, self.url(), patience, error)
+        })?;
+        match response.status() {
+            StatusCode::CREATED => Ok(()),
+            status if status.is_success() => Err(ImageError::Protocol {
+                url: self.url(),
+                what: format!("was sent a blob and answers {status}"),
+            }),
+            status => {
+                if status == StatusCode::UNAUTHORIZED {
+                    transport.authorizer.forget(self.endpoint, &scope);
+                }
+                let refusal = Refusal {
+                    url: self.url(),
+                    ..Refusal::read("Put", response).await
+                };
+                Err(not_written(self.repository, refusal))
+            }
         }
     }
 
     /// Waits for an upload while it moves. There is no limit to how long one takes, since that
     /// depends on its size.
-    async fn watched<T>(
+    async fn watched(
         &self,
-        upload: impl Future<Output = Result<T, OciDistributionError>>,
-        blob: &Descriptor,
+        upload: impl Future<Output = Result<()>>,
         progress: &Progress,
     ) -> Result<()> {
+        let stall_timeout = self.registry.settings().stall_timeout;
         let mut upload = std::pin::pin!(upload);
         let mut before = 0;
         let mut rounds = 0;
         loop {
-            match tokio::time::timeout(self.stall_timeout, &mut upload).await {
-                Ok(Ok(_)) => return Ok(()),
-                Ok(Err(error)) => return Err(self.failed(error)),
-                Err(_) => {}
+            if let Ok(ended) = tokio::time::timeout(stall_timeout, &mut upload).await {
+                return ended;
             }
             let sent = progress.sent.load(Ordering::Relaxed);
             rounds = if sent == before { rounds + 1 } else { 0 };
             before = sent;
-            let patience = if sent == blob.size {
+            let patience = if sent == self.blob.size {
                 COMMIT_PATIENCE
             } else {
                 1
             };
             if rounds >= patience {
-                return Err(self.stalled());
+                return Err(ImageError::Stalled {
+                    url: self.url(),
+                    seconds: stall_timeout,
+                });
             }
         }
     }
 
-    fn stalled(&self) -> ImageError {
-        ImageError::Stalled {
-            url: self
-                .endpoint
-                .url(format_args!("/v2/{}", self.repository.path())),
-            seconds: self.stall_timeout,
-        }
+    /// What errors name: not the session, whose address may let anybody in.
+    fn url(&self) -> String {
+        let path = self.repository.path();
+        self.endpoint.url(format_args!("/v2/{path}/blobs/uploads/"))
     }
+}
 
-    fn failed(&self, error: OciDistributionError) -> ImageError {
-        let url = || {
-            let path = self.repository.path();
-            self.endpoint.url(format_args!("/v2/{path}/blobs/uploads/"))
-        };
-        match error {
-            OciDistributionError::ServerError { code, message, .. } => {
-                let refusal = Refusal::of("Put", url(), code, message.as_bytes());
-                not_written(self.repository, refusal)
-            }
-            OciDistributionError::RequestError(error) => {
-                failure(self.endpoint, url(), self.stall_timeout, error)
-            }
-            error => ImageError::Protocol {
-                url: url(),
-                what: format!("took no blob: {}", chain(&error)),
-            },
-        }
+/// Host and port, as they stand in references.
+fn host(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
     }
 }

@@ -7,7 +7,7 @@ use super::settings::{Endpoint, Settings};
 use crate::{ImageError, Result};
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, RANGE};
-use reqwest::{Client, Method, Response, StatusCode, redirect};
+use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Response, StatusCode, redirect};
 use std::error::Error as _;
 use std::time::Duration;
 
@@ -55,35 +55,13 @@ pub(super) struct Transport {
 
 impl Transport {
     pub(super) fn new(settings: &Settings, authorizer: Authorizer) -> Result<Self> {
-        let refused =
-            |error: reqwest::Error| ImageError::configuration("HTTP client", chain(&error));
-        install_provider();
-        let of_host = rustls_native_certs::load_native_certs().certs;
-        // What cannot be read there is not ours to repair.
-        let of_host = of_host
-            .iter()
-            .filter_map(|der| reqwest::Certificate::from_der(der).ok());
-        let mut trusted: Vec<_> = of_host.collect();
-        for authority in settings.authorities()? {
-            trusted.push(reqwest::Certificate::from_der(&authority).map_err(refused)?);
-        }
-        let mut builder = Client::builder()
-            .user_agent(USER_AGENT)
-            .connect_timeout(settings.connect_timeout)
+        let client = builder(settings)?
             .read_timeout(settings.stall_timeout)
             .redirect(redirect::Policy::custom(follow))
-            // Not reqwest's own choice, which fails where a host has no certificates, even for
-            // a client that only talks to loopback.
-            .tls_certs_only(trusted)
-            .no_proxy();
-        if let Some(proxy) = &settings.https_proxy {
-            let except = settings.no_proxy.as_deref();
-            let except = except.and_then(reqwest::NoProxy::from_string);
-            let proxy = reqwest::Proxy::https(proxy).map_err(refused)?;
-            builder = builder.proxy(proxy.no_proxy(except));
-        }
+            .build()
+            .map_err(unusable)?;
         Ok(Self {
-            client: builder.build().map_err(refused)?,
+            client,
             stall_timeout: settings.stall_timeout,
             authorizer,
         })
@@ -133,13 +111,7 @@ impl Transport {
         if let Some((body, media_type)) = &request.body {
             builder = builder.header(CONTENT_TYPE, media_type).body(body.clone());
         }
-        builder = match authorization {
-            Some(Authorization::Basic { username, password }) => {
-                builder.basic_auth(username, Some(password))
-            }
-            Some(Authorization::Bearer(token)) => builder.bearer_auth(token),
-            None => builder,
-        };
+        builder = authorized(builder, authorization);
         tracing::debug!(method = %request.method, url = %request.url, offset = request.offset, "request");
         let answer = builder.send().await;
         answer.map_err(|error| {
@@ -161,6 +133,60 @@ impl Transport {
             },
             error => error,
         }
+    }
+}
+
+/// A client whose requests have bodies without end: the time until an answer begins is as long
+/// as the body takes, and where a registry sends elsewhere, the body has been read already.
+pub(super) fn upload_client(settings: &Settings) -> Result<Client> {
+    let builder = builder(settings)?.redirect(redirect::Policy::none());
+    builder.build().map_err(unusable)
+}
+
+/// What all clients have: whom they trust, and how they connect.
+fn builder(settings: &Settings) -> Result<ClientBuilder> {
+    install_provider();
+    let of_host = rustls_native_certs::load_native_certs().certs;
+    // What cannot be read there is not ours to repair.
+    let of_host = of_host
+        .iter()
+        .filter_map(|der| reqwest::Certificate::from_der(der).ok());
+    let mut trusted: Vec<_> = of_host.collect();
+    for authority in settings.authorities()? {
+        trusted.push(reqwest::Certificate::from_der(&authority).map_err(unusable)?);
+    }
+    let builder = Client::builder()
+        .user_agent(USER_AGENT)
+        .connect_timeout(settings.connect_timeout)
+        // Not reqwest's own choice, which fails where a host has no certificates, even for
+        // a client that only talks to loopback.
+        .tls_certs_only(trusted)
+        .no_proxy();
+    let Some(proxy) = &settings.https_proxy else {
+        return Ok(builder);
+    };
+    let except = settings.no_proxy.as_deref();
+    let except = except.and_then(reqwest::NoProxy::from_string);
+    let proxy = reqwest::Proxy::https(proxy).map_err(unusable)?;
+    Ok(builder.proxy(proxy.no_proxy(except)))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
+fn unusable(error: reqwest::Error) -> ImageError {
+    ImageError::configuration("HTTP client", chain(&error))
+}
+
+/// With what the registry asked for.
+pub(super) fn authorized(
+    request: RequestBuilder,
+    authorization: Option<&Authorization>,
+) -> RequestBuilder {
+    match authorization {
+        Some(Authorization::Basic { username, password }) => {
+            request.basic_auth(username, Some(password))
+        }
+        Some(Authorization::Bearer(token)) => request.bearer_auth(token),
+        None => request,
     }
 }
 
@@ -268,7 +294,7 @@ fn connect_failure(host: &str, error: &reqwest::Error) -> (String, bool) {
 }
 
 /// An error and all below it on one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut below = error.source();
     while let Some(error) = below {
@@ -283,7 +309,7 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// Makes ring the provider of this process's TLS, unless somebody chose one before.
-pub(super) fn install_provider() {
+fn install_provider() {
     // It fails only where there is one already, which then serves us as well.
     drop(rustls::crypto::ring::default_provider().install_default());
 }

@@ -1,6 +1,7 @@
 //! TLS: whom we trust, and that what began with TLS stays with it.
 
 use crate::{noise, settings};
+use futures_util::StreamExt as _;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::io::{Read, Write};
@@ -10,9 +11,10 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use strata_image::Repository;
-use strata_image::document::Platform;
-use strata_image::registry::{OciRegistry, Registry, Settings, Which};
-use strata_image::testing::{FakeRegistry, Fault};
+use strata_image::document::{Descriptor, Platform};
+use strata_image::registry::{Credential, CredentialFile, OciRegistry, Registry, Settings, Which};
+use strata_image::testing::{Access, FakeRegistry, Fault};
+use strata_store::Digest;
 
 /// Makes an authority and a certificate of it for 127.0.0.1.
 const MAKE_CERTIFICATES: &str = r"
@@ -158,6 +160,57 @@ async fn tls_is_not_left_by_a_redirect() {
     assert!(registry.blob(&repository(), &blob, 0).await.is_err());
     assert_eq!(fake.requests().len(), 1);
     assert!(plain.requests().is_empty());
+}
+
+/// Neither credentials nor the blob go out in the clear because a registry wants them to, not
+/// even to this machine.
+#[tokio::test]
+async fn tls_is_not_left_by_an_upload() {
+    let (fake, plain) = (crate::fake(), crate::fake());
+    fake.allow(Access::Basic("ann", "secret"));
+    let Some(front) = Front::of(&fake) else {
+        return;
+    };
+    // The same host in a spelling that is not known for loopback.
+    let domain = front.host.replace("127.0.0.1", "127.1");
+    let repository: Repository = format!("{domain}/a/b").parse().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = CredentialFile::at(directory.path().join("config.json"));
+    let credential = Credential::Password {
+        username: "ann".into(),
+        password: "secret".into(),
+    };
+    file.store(&domain, &credential).unwrap();
+    let settings = settings().with_certificates(&front.authority);
+    let push = async |settings: Settings| {
+        let registry = OciRegistry::new(settings, Some(file.clone())).unwrap();
+        let bytes = noise(1000);
+        let blob = Descriptor::new("", Digest::of(&bytes), 1000);
+        let source = futures_util::stream::once(async { Ok(bytes.into()) });
+        registry
+            .push_blob(&repository, &blob, source.boxed(), None)
+            .await
+    };
+    // Of the registry too, if it is asked for what lies behind TLS without it.
+    for host in [&plain.host(), &front.host, &fake.host()] {
+        let location = format!("http://{host}/v2/a/b/blobs/uploads/1");
+        let opened = Fault::Status(202, vec![("Location", location)], String::new());
+        fake.fail("POST ", opened, 1);
+        let error = push(settings.clone()).await.unwrap_err().to_string();
+        assert!(error.contains(&format!("`{host}` without TLS")), "{error}");
+    }
+    assert!(plain.requests().is_empty());
+    assert_eq!(fake.count("PUT "), 0);
+
+    let location = format!("http://{}/v2/a/b/blobs/uploads/1", plain.host());
+    let opened = Fault::Status(202, vec![("Location", location)], String::new());
+    fake.fail("POST ", opened, 1);
+    push(settings.with_insecure(plain.host())).await.unwrap();
+    let seen = plain.requests();
+    assert!(
+        seen.len() == 1 && seen[0].authorization.is_none(),
+        "{seen:?}"
+    );
 }
 
 #[tokio::test]

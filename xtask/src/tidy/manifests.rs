@@ -64,9 +64,9 @@ fn may_depend(folder: &str, dependency: &Dependency<'_>, drivers: &[String]) -> 
         "core/driver" => name == "strata-sys",
         "core/store" => matches!(name, "strata-sys" | "strata-driver"),
         "core/image" => {
-            // Itself with more features, for its own tests.
+            // Itself with more features, for its own tests, and the harness's real registry.
             matches!(name, "strata-sys" | "strata-driver" | "strata-store")
-                || (is_for_tests && name == "strata-image")
+                || (is_for_tests && matches!(name, "strata-image" | "strata-harness"))
         }
         "harness" => !is_driver && name != "strata" && name != "xtask",
         "drivers/all" => name != "strata" && (name != "strata-harness" || is_for_tests),

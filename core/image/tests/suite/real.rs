@@ -1,22 +1,39 @@
-//! The same client against Debian's `docker-registry`, where it is there.
+//! The same client against Debian's `docker-registry`, where the tree of tools is there.
 
 use crate::{Memory, client, digest_of, fetch, noise, quick};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use strata_harness::images::{Peers, RegistryServer};
 use strata_image::document::{Descriptor, Document, Manifest, media_type};
 use strata_image::registry::{Pushed, Registry, SearchMethod, Which};
-use strata_image::testing::DockerRegistry;
 use strata_image::{ImageError, Repository};
 use strata_store::Digest;
 
-fn started() -> Option<DockerRegistry> {
-    match DockerRegistry::start() {
-        Ok(registry) => Some(registry),
+/// A running registry, which ends before its files do.
+struct Real {
+    server: RegistryServer,
+    _storage: tempfile::TempDir,
+}
+
+impl Real {
+    fn host(&self) -> &str {
+        self.server.host()
+    }
+}
+
+fn started() -> Option<Real> {
+    let peers = match Peers::find() {
+        Ok(peers) => peers,
         Err(reason) => {
             eprintln!("skipped: {reason}");
-            None
+            return None;
         }
-    }
+    };
+    let storage = tempfile::tempdir().unwrap();
+    Some(Real {
+        server: RegistryServer::start(&peers, storage.path()).unwrap(),
+        _storage: storage,
+    })
 }
 
 async fn push(repository: &Repository, bytes: &[u8], media_type: &str) -> Descriptor {

@@ -1,7 +1,7 @@
 //! Ours beside the real command: both are given the same random data, and must print the same.
 //!
-//! What is compared is Docker 20.10, whose tables these are; `STRATA_DOCKER` names it where it is
-//! not the `docker` in the path.
+//! What is compared is Docker 20.10, whose tables these are: the one that `STRATA_DOCKER` names, or
+//! that of the tree of tools, or the `docker` in the path.
 
 mod data;
 mod engine;
@@ -18,6 +18,7 @@ use std::ffi::OsString;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use strata_harness::images::Peers;
 use strata_harness::seed::{self, Seed};
 
 const SEED: Seed = Seed(20);
@@ -111,12 +112,37 @@ fn docker_prints_the_same() {
     }
 }
 
+/// The command to compare with: a program, and what comes before the arguments.
+struct Docker(OsString, Vec<OsString>);
+
+impl Docker {
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.0);
+        command.args(&self.1);
+        command
+    }
+}
+
 /// The command to compare with, if it is one of these major versions, or why there is none.
-fn docker(wanted: RangeInclusive<u32>) -> Result<OsString, String> {
-    let docker = std::env::var_os("STRATA_DOCKER").unwrap_or_else(|| "docker".into());
+fn docker(wanted: RangeInclusive<u32>) -> Result<Docker, String> {
+    let of_tree = || {
+        let command = Peers::find()
+            .and_then(|peers| peers.direct("docker"))
+            .ok()?;
+        let arguments = command.get_args().map(OsString::from).collect();
+        Some(Docker(command.get_program().to_owned(), arguments))
+    };
+    let docker = match std::env::var_os("STRATA_DOCKER") {
+        Some(named) => Docker(named, Vec::new()),
+        None => of_tree().unwrap_or_else(|| Docker("docker".into(), Vec::new())),
+    };
     let (first, last) = (wanted.start(), wanted.end());
-    let needs = format!("needs Docker of major version {first} to {last} (STRATA_DOCKER)");
-    let output = Command::new(&docker)
+    let needs = format!(
+        "needs Docker of major version {first} to {last}: that of the tree of tools, which \
+         `cargo xtask test` makes, or STRATA_DOCKER"
+    );
+    let output = docker
+        .command()
         .arg("--version")
         .stdin(Stdio::null())
         .output()
@@ -131,7 +157,7 @@ fn docker(wanted: RangeInclusive<u32>) -> Result<OsString, String> {
     }
 }
 
-fn run(docker: &OsString, command: &[&str], zone: &str, place: &Path) -> String {
+fn run(docker: &Docker, command: &[&str], zone: &str, place: &Path) -> String {
     let output = output(docker, command, zone, place);
     assert!(
         output.status.success(),
@@ -141,9 +167,10 @@ fn run(docker: &OsString, command: &[&str], zone: &str, place: &Path) -> String 
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn output(docker: &OsString, command: &[&str], zone: &str, place: &Path) -> Output {
+fn output(docker: &Docker, command: &[&str], zone: &str, place: &Path) -> Output {
     let socket = place.join("socket");
-    Command::new(docker)
+    docker
+        .command()
         .args(command)
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())

@@ -2,7 +2,7 @@
 
 use super::data::DataSet;
 use super::engine::StandIn;
-use super::{docker, output};
+use super::{Docker, docker, output};
 use crate::docker::images::{self, ImageOptions};
 use crate::docker::inspect;
 use crate::docker::units::Clock;
@@ -135,11 +135,7 @@ fn image() -> Value {
 }
 
 /// What is printed, and what is said of an error.
-fn theirs(
-    command: &[&str],
-    docker: &std::ffi::OsString,
-    place: &std::path::Path,
-) -> (String, String) {
+fn theirs(command: &[&str], docker: &Docker, place: &std::path::Path) -> (String, String) {
     let output = output(docker, command, "UTC", place);
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (

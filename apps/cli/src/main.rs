@@ -4,10 +4,6 @@
 mod bench;
 mod compare;
 mod config;
-#[expect(
-    dead_code,
-    reason = "the commands that use all of it are not there yet"
-)]
 mod docker;
 mod file;
 mod flags;

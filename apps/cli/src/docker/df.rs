@@ -6,7 +6,7 @@
 mod verbose;
 
 use super::format::{Columns, Fields, Format, RAW, TABLE};
-use super::rows::{BuildCache, ContainerSummary, DiskUsage, ImageSummary, Volume};
+use super::rows::{BuildCache, DiskUsage, ImageSummary};
 use super::template::TemplateError;
 use super::units::{self, Clock};
 
@@ -43,8 +43,8 @@ pub(crate) fn write(
     };
     let lines = [
         Line::of_images(&usage.images, usage.layers_size),
-        Line::of_containers(&usage.containers),
-        Line::of_volumes(&usage.volumes),
+        Line::of_nothing("Containers"),
+        Line::of_nothing("Local Volumes"),
         Line::of_build_cache(&usage.build_cache),
     ];
     format.write(&COLUMNS, lines.iter().map(Line::fields))
@@ -89,36 +89,15 @@ impl Line {
         }
     }
 
-    fn of_containers(containers: &[ContainerSummary]) -> Self {
-        let is_active = |container: &&ContainerSummary| {
-            let active = ["running", "paused", "restarting"];
-            active.iter().any(|word| container.state.contains(word))
-        };
-        let idle = containers.iter().filter(|container| !is_active(container));
+    /// Of what a store of images has none of.
+    fn of_nothing(kind: &'static str) -> Self {
         Self {
-            kind: "Containers",
-            total: containers.len(),
-            active: containers.iter().filter(is_active).count(),
-            size: sum(containers.iter().map(|container| container.size_rw)),
-            reclaimable: sum(idle.map(|container| container.size_rw)),
-            has_percentage: true,
-        }
-    }
-
-    fn of_volumes(volumes: &[Volume]) -> Self {
-        let usages: Vec<_> = volumes
-            .iter()
-            .filter_map(|volume| volume.usage_data)
-            .collect();
-        let known = || usages.iter().filter(|usage| usage.size != -1);
-        let idle = known().filter(|usage| usage.ref_count == 0);
-        Self {
-            kind: "Local Volumes",
-            total: volumes.len(),
-            active: usages.iter().filter(|usage| usage.ref_count > 0).count(),
-            size: sum(known().map(|usage| usage.size)),
-            reclaimable: sum(idle.map(|usage| usage.size)),
-            has_percentage: true,
+            kind,
+            total: 0,
+            active: 0,
+            size: 0,
+            reclaimable: 0,
+            has_percentage: false,
         }
     }
 

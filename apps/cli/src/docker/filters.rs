@@ -6,12 +6,12 @@
 mod moment;
 mod pattern;
 
-use super::names::Familiar;
 use super::rows::{ImageSummary, SearchResult};
 use super::units::Clock;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::fmt;
+use strata_image::Reference;
 
 /// What `docker images` can be asked for.
 pub(crate) const OF_IMAGES: &[&str] = &[
@@ -186,12 +186,13 @@ impl ImageFilter {
     fn matching(&self, names: &[String]) -> Result<Vec<String>, FilterError> {
         let mut kept = Vec::new();
         for name in names {
-            let Some(familiar) = Familiar::parse(name) else {
+            let Ok(reference) = Reference::parse(name) else {
                 continue;
             };
+            let familiar = [reference.familiar(), reference.repository().familiar()];
             for pattern in &self.references {
-                if pattern::matches(pattern, &familiar.to_string())?
-                    || pattern::matches(pattern, &familiar.name)?
+                if pattern::matches(pattern, &familiar[0])?
+                    || pattern::matches(pattern, &familiar[1])?
                 {
                     kept.push(name.clone());
                     break;

@@ -4,11 +4,11 @@
 //! come in the order of a Go map, which is none; here they are sorted by name.
 
 use super::format::{Columns, Fields, Format, QUIET, RAW, TABLE};
-use super::names::Familiar;
 use super::rows::ImageSummary;
 use super::template::TemplateError;
 use super::units::{self, Clock};
 use std::collections::BTreeMap;
+use strata_image::Reference;
 
 pub(super) const COLUMNS: Columns = Columns {
     type_name: "*formatter.imageContext",
@@ -132,20 +132,23 @@ fn names(image: &ImageSummary, needs_digest: bool, shows_digests: bool) -> Vec<R
     for name in image
         .repo_tags
         .iter()
-        .filter_map(|name| Familiar::parse(name))
+        .filter_map(|name| Reference::parse(name).ok())
     {
-        if let Some(tag) = name.tag {
-            tags.entry(name.name).or_default().push(tag);
+        if let Some(tag) = name.tag() {
+            let repository = name.repository().familiar();
+            tags.entry(repository).or_default().push(tag.to_owned());
         }
     }
     let mut digests: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for name in image
         .repo_digests
         .iter()
-        .filter_map(|name| Familiar::parse(name))
+        .filter_map(|name| Reference::parse(name).ok())
     {
-        if let Some(digest) = name.digest {
-            digests.entry(name.name).or_default().push(digest);
+        if let Some(digest) = name.digest() {
+            let repository = name.repository().familiar();
+            let digests = digests.entry(repository).or_default();
+            digests.push(digest.to_string());
         }
     }
     let mut rows = Vec::new();

@@ -10,7 +10,6 @@ pub(crate) mod format;
 pub(crate) mod history;
 pub(crate) mod images;
 pub(crate) mod inspect;
-pub(crate) mod names;
 pub(crate) mod progress;
 pub(crate) mod prune;
 pub(crate) mod rows;

@@ -10,8 +10,6 @@ use super::units;
 pub(crate) enum Prey {
     /// Containers that do not run.
     StoppedContainers,
-    /// Volumes without a name of their own.
-    AnonymousVolumes,
     /// Images without a name.
     DanglingImages,
     /// Images without a container.
@@ -26,7 +24,6 @@ impl Prey {
     fn text(self) -> &'static str {
         match self {
             Self::StoppedContainers => "all stopped containers",
-            Self::AnonymousVolumes => "all anonymous volumes not used by at least one container",
             Self::DanglingImages => "all dangling images",
             Self::UnusedImages => "all images without at least one container associated to them",
             Self::UnusedBuildCache => "unused build cache",
@@ -73,11 +70,6 @@ pub(crate) fn deleted_images(items: &[DeletedItem]) -> String {
             }
         }),
     )
-}
-
-/// `Deleted Containers:` and their ids.
-pub(crate) fn deleted_containers(ids: &[String]) -> String {
-    list("Deleted Containers:", ids.iter().cloned())
 }
 
 /// `Deleted build cache objects:` and their ids.

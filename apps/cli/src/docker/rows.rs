@@ -1,7 +1,7 @@
 //! What tables are made of, in the shape of the Engine API's JSON.
 //!
-//! Source: the definitions of `ImageSummary`, `ContainerSummary`, `Volume`, `BuildCache` and
-//! `HistoryResponseItem` in the Engine API 1.41. Lists and maps may be null there.
+//! Source: the definitions of `ImageSummary`, `BuildCache` and `HistoryResponseItem` in the Engine
+//! API 1.41. Lists and maps may be null there.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
@@ -48,79 +48,6 @@ impl ImageSummary {
     }
 }
 
-/// A container, as in the answer to `GET /system/df`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct ContainerSummary {
-    /// Its id.
-    pub(crate) id: String,
-    /// Its names, each after a slash.
-    #[serde(deserialize_with = "or_nothing")]
-    pub(crate) names: Vec<String>,
-    /// The image as it was named.
-    pub(crate) image: String,
-    /// The id of that image.
-    #[serde(rename = "ImageID")]
-    pub(crate) image_id: String,
-    /// What runs in it, in one line.
-    pub(crate) command: String,
-    /// Seconds since 1970.
-    pub(crate) created: i64,
-    /// Bytes that it has written.
-    pub(crate) size_rw: i64,
-    /// `running`, `exited` and so on.
-    pub(crate) state: String,
-    /// The state for people.
-    pub(crate) status: String,
-    /// Its labels.
-    #[serde(deserialize_with = "or_nothing")]
-    pub(crate) labels: BTreeMap<String, String>,
-    /// What is mounted in it.
-    #[serde(deserialize_with = "or_nothing")]
-    pub(crate) mounts: Vec<MountPoint>,
-}
-
-/// A mount of a container.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct MountPoint {
-    /// The volume's name.
-    pub(crate) name: String,
-    /// Where on the host it comes from.
-    pub(crate) source: String,
-    /// The volume's driver.
-    pub(crate) driver: String,
-}
-
-/// A volume.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct Volume {
-    /// Its name.
-    pub(crate) name: String,
-    /// Its driver.
-    pub(crate) driver: String,
-    /// Where it is.
-    pub(crate) mountpoint: String,
-    /// `local` or `global`.
-    pub(crate) scope: String,
-    /// Its labels.
-    #[serde(deserialize_with = "or_nothing")]
-    pub(crate) labels: BTreeMap<String, String>,
-    /// What it takes, where somebody has counted.
-    pub(crate) usage_data: Option<VolumeUsage>,
-}
-
-/// What a volume takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct VolumeUsage {
-    /// Bytes, or -1.
-    pub(crate) size: i64,
-    /// Containers that use it.
-    pub(crate) ref_count: i64,
-}
-
 /// A record of the build cache.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -149,7 +76,7 @@ pub(crate) struct BuildCache {
     pub(crate) usage_count: i64,
 }
 
-/// The answer to `GET /system/df`.
+/// The answer to `GET /system/df`, without containers and volumes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct DiskUsage {
@@ -158,12 +85,6 @@ pub(crate) struct DiskUsage {
     /// All images.
     #[serde(deserialize_with = "or_nothing")]
     pub(crate) images: Vec<ImageSummary>,
-    /// All containers.
-    #[serde(deserialize_with = "or_nothing")]
-    pub(crate) containers: Vec<ContainerSummary>,
-    /// All volumes.
-    #[serde(deserialize_with = "or_nothing")]
-    pub(crate) volumes: Vec<Volume>,
     /// The build cache.
     #[serde(deserialize_with = "or_nothing")]
     pub(crate) build_cache: Vec<BuildCache>,

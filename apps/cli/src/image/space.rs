@@ -63,8 +63,6 @@ fn usage(store: &Store) -> anyhow::Result<DiskUsage> {
     Ok(DiskUsage {
         layers_size: (space.layers.0 + space.blobs.0) as i64,
         images,
-        containers: Vec::new(),
-        volumes: Vec::new(),
         build_cache: cache,
     })
 }

@@ -1,15 +1,14 @@
-//! `docker system df -v`: four tables, or one template for all.
+//! `docker system df -v`: four tables, or one template for all. Those of containers and volumes are
+//! empty.
 
 use super::build_cache_size;
 use crate::docker::format::{Columns, Fields, Format, RAW, TABLE, object};
 use crate::docker::images::{self, NONE, RowName};
-use crate::docker::names::Familiar;
-use crate::docker::rows::{BuildCache, ContainerSummary, DiskUsage, ImageSummary, Volume};
+use crate::docker::rows::{BuildCache, DiskUsage, ImageSummary};
 use crate::docker::template::{Subject, TemplateError};
-use crate::docker::text::{ellipsis, quote};
 use crate::docker::units::{self, Clock};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use strata_image::Reference;
 
 const IMAGE_TABLE: &str = "table {{.Repository}}\\t{{.Tag}}\\t{{.ID}}\\t{{.CreatedSince}}\\t\
     {{.VirtualSize}}\\t{{.SharedSize}}\\t{{.UniqueSize}}\\t{{.Containers}}";
@@ -52,14 +51,10 @@ const BUILD_CACHE: Columns = Columns {
         ("Shared", "SHARED"),
     ],
 };
-const NAME_COLUMNS: usize = 15;
-const COMMAND_COLUMNS: usize = 20;
 
-/// All rows of the four sections.
+/// The rows of the sections that have any.
 struct Rows {
     images: Vec<Fields>,
-    containers: Vec<Fields>,
-    volumes: Vec<Fields>,
     build_cache: Vec<Fields>,
 }
 
@@ -75,12 +70,6 @@ pub(super) fn write(
             .iter()
             .filter_map(|image| image_fields(image, is_full, clock))
             .collect(),
-        containers: usage
-            .containers
-            .iter()
-            .map(|container| container_fields(container, is_full, clock))
-            .collect(),
-        volumes: usage.volumes.iter().map(volume_fields).collect(),
         build_cache: sorted(&usage.build_cache)
             .into_iter()
             .map(|item| cache_fields(item, is_full, clock))
@@ -96,8 +85,8 @@ pub(super) fn write(
     let list = |rows: Vec<Fields>| rows.into_iter().map(object).collect::<Value>();
     let sections = [
         ("Images", list(rows.images)),
-        ("Containers", list(rows.containers)),
-        ("Volumes", list(rows.volumes)),
+        ("Containers", list(Vec::new())),
+        ("Volumes", list(Vec::new())),
         ("BuildCache", list(rows.build_cache)),
     ];
     let sections = sections.map(|(name, rows)| (name.to_owned(), rows));
@@ -116,9 +105,9 @@ fn tables(rows: Rows, cache_size: i64) -> Result<String, TemplateError> {
         "Images space usage:\n\n",
         &write(IMAGE_TABLE, &images::COLUMNS, rows.images)?,
         "\nContainers space usage:\n\n",
-        &write(CONTAINER_TABLE, &CONTAINERS, rows.containers)?,
+        &write(CONTAINER_TABLE, &CONTAINERS, Vec::new())?,
         "\nLocal Volumes space usage:\n\n",
-        &write(VOLUME_TABLE, &VOLUMES, rows.volumes)?,
+        &write(VOLUME_TABLE, &VOLUMES, Vec::new())?,
         &format!("\nBuild cache usage: {}\n\n", units::fine_size(cache_size)),
         &write(CACHE_TABLE, &BUILD_CACHE, rows.build_cache)?,
     ]
@@ -129,13 +118,6 @@ fn raw() -> String {
     let image = images::raw(true);
     format!(
         "{{{{range .Images}}}}type: Image\n{image}\n{{{{end -}}}}\n\
-         {{{{range .Containers}}}}type: Container\ncontainer_id: {{{{.ID}}}}\n\
-         image: {{{{.Image}}}}\ncommand: {{{{.Command}}}}\ncreated_at: {{{{.CreatedAt}}}}\n\
-         state: {{{{- pad .State 1 0}}}}\nstatus: {{{{- pad .Status 1 0}}}}\nnames: {{{{.Names}}}}\n\
-         labels: {{{{- pad .Labels 1 0}}}}\nports: {{{{- pad .Ports 1 0}}}}\nsize: {{{{.Size}}}}\n\
-         \n{{{{end -}}}}\n\
-         {{{{range .Volumes}}}}type: Volume\nname: {{{{.Name}}}}\ndriver: {{{{.Driver}}}}\n\
-         \n{{{{end -}}}}\n\
          {{{{range .BuildCache}}}}type: Build Cache\nbuild_cache_id: {{{{.ID}}}}\n\
          parent_id: {{{{.Parent}}}}\nbuild_cache_type: {{{{.CacheType}}}}\n\
          description: {{{{.Description}}}}\ncreated_at: {{{{.CreatedAt}}}}\n\
@@ -151,118 +133,12 @@ fn image_fields(image: &ImageSummary, is_full: bool, clock: &Clock) -> Option<Fi
     if let Some(first) = image.repo_tags.first()
         && !image.is_dangling()
     {
-        let familiar = Familiar::parse(first)?;
-        if let Some(tag) = familiar.tag {
-            name = RowName::new(&familiar.name, &tag, "");
+        let first = Reference::parse(first).ok()?;
+        if let Some(tag) = first.tag() {
+            name = RowName::new(&first.repository().familiar(), tag, "");
         }
     }
     Some(images::fields(image, &name, is_full, clock))
-}
-
-fn container_fields(container: &ContainerSummary, is_full: bool, clock: &Clock) -> Fields {
-    let cut = |text: &str, columns: usize| {
-        if is_full {
-            text.to_owned()
-        } else {
-            ellipsis(text, columns)
-        }
-    };
-    let id = if is_full {
-        &container.id
-    } else {
-        units::short_id(&container.id)
-    };
-    let local = container
-        .mounts
-        .iter()
-        .filter(|mount| mount.driver == "local");
-    let mounts: Vec<_> = container
-        .mounts
-        .iter()
-        .map(|mount| {
-            if mount.name.is_empty() {
-                &mount.source
-            } else {
-                &mount.name
-            }
-        })
-        .map(|name| cut(name, NAME_COLUMNS))
-        .collect();
-    vec![
-        ("Command", quote(&cut(&container.command, COMMAND_COLUMNS))),
-        ("CreatedAt", clock.moment(container.created)),
-        ("ID", id.to_owned()),
-        ("Image", image_of(container, is_full)),
-        ("Labels", labels(&container.labels)),
-        ("LocalVolumes", local.count().to_string()),
-        ("Mounts", mounts.join(",")),
-        ("Names", names_of(container, is_full)),
-        ("Networks", String::new()),
-        ("Ports", String::new()),
-        ("RunningFor", clock.since(container.created)),
-        ("Size", units::size(container.size_rw)),
-        ("State", container.state.clone()),
-        ("Status", container.status.clone()),
-    ]
-}
-
-/// The name without a registry's digest, or the short id where there was no name.
-fn image_of(container: &ContainerSummary, is_full: bool) -> String {
-    if container.image.is_empty() {
-        return "<no image>".to_owned();
-    }
-    if is_full {
-        return container.image.clone();
-    }
-    let id = units::short_id(&container.image_id);
-    if id == units::short_id(&container.image) {
-        return id.to_owned();
-    }
-    match Familiar::parse(&container.image) {
-        Some(familiar) => Familiar {
-            digest: None,
-            ..familiar
-        }
-        .to_string(),
-        None => container.image.clone(),
-    }
-}
-
-/// All names, or the first that no link of another container made.
-fn names_of(container: &ContainerSummary, is_full: bool) -> String {
-    let names = container.names.iter();
-    let names: Vec<_> = names
-        .map(|name| name.strip_prefix('/').unwrap_or(name))
-        .collect();
-    let own = names.iter().find(|name| !name.contains('/'));
-    match own {
-        Some(own) if !is_full => (*own).to_owned(),
-        _ => names.join(","),
-    }
-}
-
-fn labels(labels: &BTreeMap<String, String>) -> String {
-    let labels: Vec<_> = labels
-        .iter()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
-    labels.join(",")
-}
-
-fn volume_fields(volume: &Volume) -> Fields {
-    let (links, size) = match volume.usage_data {
-        Some(usage) => (usage.ref_count.to_string(), units::fine_size(usage.size)),
-        None => ("N/A".to_owned(), "N/A".to_owned()),
-    };
-    vec![
-        ("Driver", volume.driver.clone()),
-        ("Labels", labels(&volume.labels)),
-        ("Links", links),
-        ("Mountpoint", volume.mountpoint.clone()),
-        ("Name", volume.name.clone()),
-        ("Scope", volume.scope.clone()),
-        ("Size", size),
-    ]
 }
 
 /// What was never used first, then by the time of the last use.

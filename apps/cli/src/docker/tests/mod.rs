@@ -5,7 +5,6 @@ mod differential;
 mod filters;
 mod golden;
 mod images;
-mod names;
 mod progress;
 mod prune;
 mod tables;

@@ -90,13 +90,8 @@ fn show_error(error: &anyhow::Error) {
     let mut line = String::new();
     let mut hint = None;
     for cause in error.chain() {
-        let text = match below(cause) {
-            Some(inner) => {
-                hint = hint.or_else(|| inner.hint_text().map(str::to_owned));
-                inner.to_string()
-            }
-            None => cause.to_string(),
-        };
+        let text = cause.to_string();
+        hint = hint.or_else(|| way_out(cause));
         if !line.ends_with(&text) {
             if !line.is_empty() {
                 line.push_str(": ");
@@ -125,12 +120,12 @@ fn shown(text: &str) -> String {
     shown
 }
 
-/// The error of a driver or a store, also where an error of images is nothing but one.
-fn below<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a strata_driver::Error> {
-    match cause.downcast_ref::<strata_image::ImageError>() {
-        Some(strata_image::ImageError::Local(inner)) => Some(inner),
-        _ => cause.downcast_ref(),
+fn way_out(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    if let Some(error) = cause.downcast_ref::<strata_image::ImageError>() {
+        return error.hint();
     }
+    let error = cause.downcast_ref::<strata_driver::Error>()?;
+    error.hint_text().map(str::to_owned)
 }
 
 /// A reader that has seen enough (`strata ... | head`) is no failure.

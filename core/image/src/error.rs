@@ -109,13 +109,10 @@ pub enum ImageError {
         method: &'static str,
         /// What was asked.
         url: String,
-        /// The kernel's or the TLS library's words.
+        /// The kernel's or the TLS library's words, all of them: there is no error below.
         why: String,
         /// Whether a later attempt may succeed.
         is_transient: bool,
-        /// The error below.
-        #[source]
-        source: BoxError,
     },
     /// The connection broke.
     #[error("connection to \"{url}\" broke")]
@@ -242,6 +239,25 @@ impl ImageError {
             Self::Unreachable { is_transient, .. } => *is_transient,
             Self::BlobTooShort { is_announced, .. } => !is_announced,
             _ => false,
+        }
+    }
+
+    /// The way out, where it can be told.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Local(error) => error.hint_text().map(str::to_owned),
+            Self::Unreachable { url, .. } => {
+                let host = url.split('/').nth(2).unwrap_or_default();
+                let mut hint = format!("is a registry running at {host}, and is the name right?");
+                if url.starts_with("https:") {
+                    hint.push_str(
+                        " One without TLS has to be listed as `insecure`; the way through a proxy \
+                         is HTTPS_PROXY",
+                    );
+                }
+                Some(hint)
+            }
+            _ => None,
         }
     }
 

@@ -206,7 +206,6 @@ pub(super) fn failure(
             url: endpoint.url("/v2/"),
             why,
             is_transient,
-            source: error.into(),
         };
     }
     if error.is_timeout() {

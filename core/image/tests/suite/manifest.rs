@@ -72,6 +72,10 @@ async fn refused_connection_is_told_as_go_tells_it() {
         format!("Get \"http://{host}/v2/\": dial tcp {host}: connect: connection refused")
     );
     assert!(!error.is_transient());
+    // Or it would be told again in other words.
+    assert!(std::error::Error::source(&error).is_none());
+    let hint = format!("is a registry running at {host}, and is the name right?");
+    assert_eq!(error.hint(), Some(hint));
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Names that are no names of images.
+//! Names that are no names of images, or of a registry that is not there.
 
 use super::ground::complaint;
 use crate::support::{Cell, Store, cells};
@@ -42,4 +42,24 @@ fn names_that_do_not_parse_are_refused_before_anything_is_made() {
     let output = store.run(&["pull", "-a", &digest]);
     let (error, _) = complaint(&output);
     assert_eq!(error, "tag can't be used with --all-tags/-a");
+}
+
+#[test]
+fn a_registry_that_is_not_there_is_told_once_with_the_way_out() {
+    let Some(cell) = cells().into_iter().next() else {
+        return;
+    };
+    let Cell { driver, kind } = cell;
+    let store = Store::on(Cell { driver, kind }, kind.least_size());
+    let host = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().to_string()
+    };
+    let (error, hint) = complaint(&store.run(&["pull", &format!("{host}/app")]));
+    assert_eq!(
+        error,
+        format!("Get \"http://{host}/v2/\": dial tcp {host}: connect: connection refused")
+    );
+    let way_out = format!("is a registry running at {host}, and is the name right?");
+    assert_eq!(hint, Some(way_out));
 }

@@ -93,7 +93,6 @@ impl Upload<'_> {
         let path = format!("/v2/{}/blobs/uploads/{query}", self.repository.path());
         let mut request = Request::get(self.endpoint, path, Scope::push(self.repository));
         request.method = Method::POST;
-        // Some registries want to be told that nothing comes.
         request.body = Some((Bytes::new(), OCTETS.to_owned()));
         self.registry.transport().send(&request).await
     }

@@ -6,7 +6,7 @@ use super::authorization::{Authorization, Authorizer, Scope};
 use super::settings::{Endpoint, Settings};
 use crate::{ImageError, Result};
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, RANGE};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RANGE};
 use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Response, StatusCode, redirect};
 use std::error::Error as _;
 use std::time::Duration;
@@ -110,6 +110,10 @@ impl Transport {
         }
         if let Some((body, media_type)) = &request.body {
             builder = builder.header(CONTENT_TYPE, media_type).body(body.clone());
+            if body.is_empty() {
+                // Some registries answer 411 to who does not say that nothing comes.
+                builder = builder.header(CONTENT_LENGTH, 0);
+            }
         }
         builder = authorized(builder, authorization);
         tracing::debug!(method = %request.method, url = %request.url, offset = request.offset, "request");

@@ -68,6 +68,8 @@ pub struct Seen {
     pub range: Option<String>,
     /// The header `Authorization`.
     pub authorization: Option<String>,
+    /// The header `Content-Length`.
+    pub length: Option<String>,
 }
 
 /// What the threads of a registry share.

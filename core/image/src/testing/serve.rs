@@ -83,6 +83,7 @@ fn converse(connection: &TcpStream, state: &State) -> std::io::Result<()> {
             target: request.target(),
             range: request.header("range").map(str::to_owned),
             authorization: request.header("authorization").map(str::to_owned),
+            length: request.header("content-length").map(str::to_owned),
         });
         let left = content.faults.iter_mut();
         let mut left = left.filter(|(what, _, times)| *times > 0 && line.contains(what.as_str()));

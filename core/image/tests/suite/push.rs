@@ -251,6 +251,10 @@ async fn bytes_go_where_the_registry_says() {
             blob.digest
         );
         assert_eq!(fake.count(&target), 1, "{location}");
+        let seen = fake.requests();
+        let lengths = seen.iter().rev().take(2).map(|seen| seen.length.clone());
+        let expected = [Some(blob.size.to_string()), Some("0".to_owned())];
+        assert!(lengths.eq(expected), "{seen:?}");
     }
 }
 

@@ -361,6 +361,12 @@ fn real_registry_takes_it() {
             cancel: Cancel::default(),
         };
         let digest = Digest::of(layout.manifest.to_string().as_bytes());
+        // Whatever was there once: what the registry does not take over is sent, and told so.
+        let gone = (format!("{host}/gone/x"), Target::Digest(digest));
+        let facts = bed.store().facts();
+        facts
+            .set_reference(&gone.0, &gone.1, &Digest::of(&config))
+            .unwrap();
         for (name, told) in [
             ("a/b:1", "Pushed"),
             ("a/b:1", "PushedBefore"),
@@ -375,6 +381,8 @@ fn real_registry_takes_it() {
                 .filter(|line| line.ends_with(&format!(": {told}")));
             assert_eq!(lines.count(), tars.len(), "{name}: {heard:?}");
         }
+        let asked = server.log().unwrap();
+        assert!(asked.contains("from=gone/x"), "{asked}");
         for name in ["a/b:1", "c:1"] {
             let other = Bed::new("vfs");
             let work = Puller {

@@ -23,6 +23,7 @@ use clap::Parser as _;
 use flags::{Arguments, Command};
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use strata_image::printable;
 
 fn main() -> ExitCode {
     // A child of the suite that is to be killed, or the inside of a user namespace.
@@ -110,23 +111,10 @@ fn show_error(error: &anyhow::Error) {
     }
     let mut stderr = std::io::stderr().lock();
     // With standard error gone there is nobody left to tell.
-    drop(writeln!(stderr, "error: {}", shown(&line)));
+    drop(writeln!(stderr, "error: {}", printable(&line)));
     if let Some(hint) = hint {
-        drop(writeln!(stderr, "hint: {}", shown(&hint)));
+        drop(writeln!(stderr, "hint: {}", printable(&hint)));
     }
-}
-
-/// Without control characters, which may come from a document of somebody else.
-fn shown(text: &str) -> String {
-    let mut shown = String::new();
-    for letter in text.chars() {
-        if letter.is_control() {
-            shown.extend(letter.escape_default());
-        } else {
-            shown.push(letter);
-        }
-    }
-    shown
 }
 
 /// The error of a driver or a store, also where an error of images is nothing but one.

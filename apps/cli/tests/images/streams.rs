@@ -1,9 +1,9 @@
-//! Standard input that sends nothing.
+//! Standard input that sends nothing, and standard output that is a terminal.
 
 use crate::support::{Cell, Store, cells, stderr};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::Write as _;
-use std::process::{Child, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use strata_harness::tar::{Entry, archive};
 use strata_sys::lock::FileLock;
@@ -114,4 +114,47 @@ fn second_signal_ends_what_does_not_hear_the_first() {
     assert_eq!(ended.status.code(), Some(130), "{}", stderr(&ended));
     drop(lock);
     assert!(store.good(&["check"]).starts_with("clean: 1 image, "));
+}
+
+/// Runs a command on a terminal of its own; what that was sent.
+fn on_terminal(store: &Store, arguments: &[&str]) -> String {
+    let command = store.command(arguments);
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words = words.map(|word| format!("'{}'", word.to_str().unwrap()));
+    let mut terminal = Command::new("script");
+    terminal
+        .args(["-qec", &words.collect::<Vec<_>>().join(" "), "/dev/null"])
+        .env("DOCKER_CONFIG", store.home())
+        .env("TZ", "UTC")
+        .stdin(Stdio::null());
+    let output = terminal.output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// An image may come from anybody, and its words once reached terminals as they were.
+#[test]
+fn words_of_an_image_do_nothing_to_a_terminal() {
+    let Some(store) = store() else { return };
+    let comment = "\u{1b}[31mred\u{7f}\u{9b}2J\ttab\nline";
+    let tar = archive(&[Entry::file("a", b"a")]);
+    fs_err::write(store.home().join("a.tar"), tar).unwrap();
+    store.good(&["import", "-m", comment, "a.tar", "words"]);
+    let history = ["history", "--format", "{{.Comment}}", "words"];
+    let inspect = ["inspect", "-f", "{{.Comment}}", "words"];
+    for arguments in [history, inspect] {
+        assert_eq!(store.good(&arguments), format!("{comment}\n"));
+    }
+    // A field of a row has one line; a template of `inspect` may have more.
+    let escaped = "\\u{1b}[31mred\\u{7f}\\u{9b}2J";
+    let told = on_terminal(&store, &history);
+    assert_eq!(told, format!("{escaped}\\ttab\\nline\r\n"));
+    let told = on_terminal(&store, &inspect);
+    assert_eq!(told, format!("{escaped}\ttab\r\nline\r\n"));
+    let table = on_terminal(&store, &["history", "words"]);
+    assert!(
+        table.contains(&format!("{escaped}\\ttab\\nline\r\n")),
+        "{table:?}"
+    );
+    assert_eq!(table.lines().count(), 2, "{table:?}");
 }

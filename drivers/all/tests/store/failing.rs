@@ -14,6 +14,9 @@ use strata_image::document::Descriptor;
 use strata_image::install::{From, Installer, Planned, Source};
 use strata_image::registry::Sink;
 use strata_store::check::{Level, Outcome, Subject};
+use strata_store::name_of;
+use tokio::runtime::Handle;
+use tokio::task::block_in_place;
 
 /// A look that could not be removed once took what was seen with it, and stayed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -154,4 +157,32 @@ async fn drafts_go_though_one_of_them_cannot() {
     assert!(layers.driver().list().await.unwrap().is_empty());
     let left = fs_err::read_dir(layers.store().layout().fetches()).unwrap();
     assert_eq!(left.count(), 0);
+}
+
+/// What somebody took again in the middle of a removal once lost what it stands on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn layer_that_is_taken_again_keeps_what_it_stands_on() {
+    if is_skipped() {
+        return;
+    }
+    for driver in DRIVERS {
+        let stand = Stand::filled(driver, Blob::Gzip).await;
+        let layers = stand.open();
+        let (taker, top, below) = (layers.clone(), stand.chain(3), name_of(&stand.chain(2)));
+        let refusing = stubborn(&layers, move |call, name| {
+            if call == Call::Remove && *name == below {
+                let found = || Handle::current().block_on(taker.find(&top));
+                assert!(block_in_place(found).unwrap().is_some());
+            }
+            call == Call::Remove
+        });
+        let facts = layers.store().facts();
+        let image = facts.images().unwrap().remove(0).id;
+        layers.store().remove_image(&image, 1).unwrap();
+        let told = refusing.sweep().await.unwrap_err();
+        assert_eq!(told.kind(), ErrorKind::Busy, "{driver}: {told}");
+        let rows = facts.layers().unwrap();
+        assert_eq!(rows.len(), 4, "{driver}");
+        assert!(rows.iter().all(|row| !row.is_doomed), "{driver}: {rows:?}");
+    }
 }

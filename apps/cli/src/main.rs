@@ -19,6 +19,7 @@ use clap::Parser as _;
 use flags::{Arguments, Command};
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use strata_image::printable;
 
 fn main() -> ExitCode {
     // A child of the suite that is to be killed, or the inside of a user namespace.
@@ -101,25 +102,13 @@ fn show_error(error: &anyhow::Error) {
     }
     let mut stderr = std::io::stderr().lock();
     // With standard error gone there is nobody left to tell.
-    drop(writeln!(stderr, "error: {}", shown(&line)));
+    drop(writeln!(stderr, "error: {}", printable(&line)));
     if let Some(hint) = hint {
-        drop(writeln!(stderr, "hint: {}", shown(&hint)));
+        drop(writeln!(stderr, "hint: {}", printable(&hint)));
     }
 }
 
-/// Without control characters, which may come from a document of somebody else.
-fn shown(text: &str) -> String {
-    let mut shown = String::new();
-    for letter in text.chars() {
-        if letter.is_control() {
-            shown.extend(letter.escape_default());
-        } else {
-            shown.push(letter);
-        }
-    }
-    shown
-}
-
+/// What the error itself says that its user can do.
 fn way_out(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     if let Some(error) = cause.downcast_ref::<strata_image::ImageError>() {
         return error.hint();

@@ -119,7 +119,8 @@ impl Importer {
         let bytes = self.config(diff).to_string().into_bytes();
         crate::outgoing::check_size("image configuration", bytes.len() as u64)?;
         let config = ImageConfig::parse(&bytes)?;
-        let id = self.layers.store().put_document(&bytes)?;
+        let store = self.layers.store();
+        let id = store.put_document(&bytes, &|| self.cancel.is_cancelled())?;
         let name = self.options.name.clone().map(Reference::or_latest);
         let names = name.map(|name| {
             let target = crate::images::target_of(&name);
@@ -134,7 +135,7 @@ impl Importer {
             names: names.into_iter().collect(),
             parent: None,
         };
-        record.write(&self.layers)?;
+        record.write(&self.layers, &self.cancel)?;
         Ok(id)
     }
 

@@ -15,6 +15,7 @@ pub mod import;
 pub mod install;
 pub mod layout;
 pub mod mend;
+mod printable;
 pub mod progress;
 pub mod pull;
 pub mod push;
@@ -29,4 +30,5 @@ mod outgoing;
 mod packing;
 
 pub use error::{ImageError, Result};
+pub use printable::printable;
 pub use reference::{Reference, ReferenceError, Repository};

@@ -102,7 +102,7 @@ impl Puller {
             names,
             parent: None,
         };
-        let before = record.write(&self.layers)?;
+        let before = record.write(&self.layers, &self.cancel)?;
         Ok(Pulled {
             id,
             digest: top.digest,
@@ -213,12 +213,12 @@ pub(crate) struct Record<'a> {
 
 impl Record<'_> {
     /// Notes it; what each name meant before.
-    pub(crate) fn write(self, layers: &Layers) -> Result<Vec<Option<Digest>>> {
+    pub(crate) fn write(self, layers: &Layers, cancel: &Cancel) -> Result<Vec<Option<Digest>>> {
         let _phase = Phase::Publish.enter();
         let store = layers.store();
         let mut blobs = vec![(self.id, BlobRole::Config)];
         for (document, role) in self.documents {
-            store.put_document(&document.bytes)?;
+            store.put_document(&document.bytes, &|| cancel.is_cancelled())?;
             blobs.push((document.digest, *role));
         }
         for layer in self.manifest.iter().flat_map(|manifest| &manifest.layers) {

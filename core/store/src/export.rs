@@ -52,14 +52,11 @@ impl Layers {
                 &PrepareOptions::default(),
             )
             .await?;
-        let outcome = self.write_through(&key, journal, out).await;
-        let removed = self.driver.remove(&key).await;
-        match (outcome, removed) {
-            (Ok(written), Ok(())) => is_layer(layer, written),
-            (Ok(_), Err(error)) => Err(error),
-            (Err(error), Ok(())) => Err(error.with("layer", layer.chain)),
-            (Err(error), Err(rollback)) => Err(error.with_rollback(rollback)),
-        }
+        let outcome = match self.write_through(&key, journal, out).await {
+            Ok(written) => is_layer(layer, written),
+            Err(error) => Err(error.with("layer", layer.chain)),
+        };
+        self.end_look(&key, outcome).await
     }
 
     async fn write_through(

@@ -6,6 +6,7 @@ use crate::ids::{ChainId, Digest};
 use crate::journal::{Inline, JournalWriter, Written, write_again};
 use crate::phase::Phase;
 use crate::store::Store;
+use crate::sweep::Journals;
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -97,6 +98,11 @@ impl Layers {
         }
     }
 
+    /// Whether a layer has its journal, without which it cannot be written again.
+    pub fn is_whole(&self, layer: &LayerRow) -> bool {
+        self.store.layout().journal(layer.diff).exists()
+    }
+
     /// The blob that a layer came from, where its snapshot says so.
     pub async fn blob_of(&self, chain: &ChainId) -> Result<Option<Digest>> {
         let info = self.driver.stat(&name_of(chain)).await?;
@@ -111,9 +117,7 @@ impl Layers {
                     return Ok(None);
                 };
                 self.store.facts().add_layer(&row)?;
-                // Without its journal it is known, so that it can be removed, and not used.
-                let is_whole = self.store.layout().journal(row.diff).exists();
-                Ok(is_whole.then_some(row))
+                Ok(Some(row))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -226,7 +230,8 @@ impl Layers {
             return Err(self.undo(&draft.key, &draft.journal, error).await);
         }
         // Until the row is there, the journal is in its place and of no layer.
-        let placing = match self.store.placing() {
+        let store = Arc::clone(&self.store);
+        let placing = match blocking(move || store.placing()).await {
             Ok(placing) => placing,
             Err(error) => return Err(self.undo(&draft.key, &draft.journal, error).await),
         };
@@ -260,7 +265,7 @@ impl Layers {
             }
             Err(error) => {
                 drop(placing);
-                if self.store.drop_journal(row.diff, None).is_err() {
+                if self.delete_journal(row.diff).await.is_err() {
                     self.store.leave_to_recovery();
                 }
                 return Err(self.undo(&draft.key, &draft.journal, error).await);
@@ -293,6 +298,12 @@ impl Layers {
         Ok(())
     }
 
+    /// Deletes the journal of a layer that did not come to be.
+    async fn delete_journal(&self, diff: DiffId) -> Result<()> {
+        let mut journals = Journals::still(self).await?;
+        journals.delete(diff, None).await
+    }
+
     async fn undo(&self, key: &SnapshotName, journal: &std::path::Path, error: Error) -> Error {
         remove_if_there(journal);
         match self.driver.remove(key).await {
@@ -314,6 +325,21 @@ impl Layers {
     /// A key for a look at a layer.
     pub(crate) fn own_look(&self) -> Result<SnapshotName> {
         self.own_name(LOOK)
+    }
+
+    /// Ends a look at a layer, of which came `outcome`; that holds also where the look stays.
+    pub(crate) async fn end_look<T>(&self, key: &SnapshotName, outcome: Result<T>) -> Result<T> {
+        let Err(left) = self.driver.remove(key).await else {
+            return outcome;
+        };
+        self.store.leave_to_recovery();
+        match outcome {
+            Ok(value) => {
+                tracing::warn!(error = %left.chain(), "look at a layer left to the next recovery");
+                Ok(value)
+            }
+            Err(error) => Err(error.with_rollback(left)),
+        }
     }
 }
 

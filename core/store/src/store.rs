@@ -201,12 +201,18 @@ impl Store {
             .inspect_err(|_| self.leave_to_recovery())
     }
 
-    /// Puts a small blob into its place. Blocking.
-    pub fn put_document(&self, bytes: &[u8]) -> Result<Digest> {
+    /// Puts a small blob into its place. Blocking: while somebody else writes it, and until
+    /// `is_ended` says that nobody waits for it any more.
+    pub fn put_document(&self, bytes: &[u8], is_ended: &dyn Fn() -> bool) -> Result<Digest> {
         let digest = Digest::of(bytes);
         loop {
             match self.blob(&digest, Bytes(bytes.len() as u64))? {
                 BlobSource::Ready(_) => return Ok(digest),
+                BlobSource::Elsewhere if is_ended() => {
+                    return Err(Error::new(ErrorKind::Other, "put document")
+                        .because("interrupted while somebody else writes the same")
+                        .with("blob", digest));
+                }
                 BlobSource::Elsewhere => std::thread::sleep(std::time::Duration::from_millis(2)),
                 BlobSource::Fetch(mut fetch) => {
                     fetch.restart()?;

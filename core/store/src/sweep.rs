@@ -117,15 +117,6 @@ impl Store {
         Ok(FileLock::exclusive(&self.layout().fetches())?)
     }
 
-    /// Deletes a journal, unless a layer has it that is not the one that goes.
-    pub(crate) fn drop_journal(&self, diff: DiffId, going: Option<&ChainId>) -> Result<()> {
-        let _alone = self.no_placing()?;
-        if !self.facts().has_diff_beside(diff, going)? {
-            remove_if_there(&self.layout().journal(diff));
-        }
-        Ok(())
-    }
-
     /// One sweep at a time.
     fn lock_sweep(&self) -> Result<FileLock> {
         Ok(FileLock::exclusive(&self.layout().journals())?)
@@ -153,16 +144,26 @@ impl Layers {
             }
         }
         self.driver.reclaim().await?;
-        // Rows go after all bytes: by them the next recovery knows that there are some.
-        for chain in &gone {
-            if let Some(row) = self.store.facts().layer(chain)? {
-                self.store.drop_journal(row.diff, Some(chain))?;
-            }
-            self.store.facts().forget_layer(chain)?;
+        if !gone.is_empty() {
+            self.forget(&gone).await?;
         }
         self.store.delete_blobs(&doomed.blobs)?;
         drop(alone);
         failed.map_or(Ok(()), Err)
+    }
+
+    /// Forgets layers whose snapshots are gone, and deletes their journals.
+    async fn forget(&self, gone: &[ChainId]) -> Result<()> {
+        let facts = self.store.facts();
+        let mut journals = Journals::still(self).await?;
+        for chain in gone {
+            if let Some(row) = facts.layer(chain)? {
+                journals.delete(row.diff, Some(chain)).await?;
+            }
+            // Rows go after all bytes: by them the next recovery knows that there are some.
+            facts.forget_layer(chain)?;
+        }
+        Ok(())
     }
 
     /// Mends what instances that died left: their leases end, their half-made layers go, what
@@ -219,15 +220,12 @@ impl Layers {
     pub(crate) async fn remove_stray_journals(&self) -> Result<u64> {
         let io = |error| Error::io("recover journals", error);
         let (store, layout) = (&self.store, self.store.layout());
-        let locking = std::sync::Arc::clone(store);
-        let _still = strata_driver::blocking(move || locking.no_placing()).await?;
-        // Asked now and not before: whoever died while placing one may have committed its layer.
-        let of_snapshots = self.driver.list().await?;
-        let of_snapshots = of_snapshots.iter().filter_map(row_of);
-        let of_rows = store.facts().layers()?.into_iter();
+        let mut journals = Journals::still(self).await?;
+        let of_snapshots = journals.of_snapshots().await?.iter().copied();
+        let of_rows = store.facts().layers()?.into_iter().map(|row| row.diff);
         let live: BTreeSet<_> = of_rows
             .chain(of_snapshots)
-            .map(|row| layout.journal(row.diff))
+            .map(|diff| layout.journal(diff))
             .collect();
         let mut count = 0;
         for entry in fs_err::read_dir(layout.journals()).map_err(io)? {
@@ -238,6 +236,48 @@ impl Layers {
             }
         }
         Ok(count)
+    }
+}
+
+/// The journals of a store, while nobody places one.
+pub(crate) struct Journals<'a> {
+    layers: &'a Layers,
+    _still: FileLock,
+    /// What the driver has, once that was asked.
+    of_snapshots: Option<BTreeSet<DiffId>>,
+}
+
+impl<'a> Journals<'a> {
+    /// Waits for those who place one.
+    pub(crate) async fn still(layers: &'a Layers) -> Result<Self> {
+        let store = std::sync::Arc::clone(&layers.store);
+        Ok(Self {
+            layers,
+            _still: strata_driver::blocking(move || store.no_placing()).await?,
+            of_snapshots: None,
+        })
+    }
+
+    /// Deletes a journal, unless a layer has it that is not the one that goes.
+    pub(crate) async fn delete(&mut self, diff: DiffId, going: Option<&ChainId>) -> Result<()> {
+        let store = &self.layers.store;
+        if !store.facts().has_diff_beside(diff, going)?
+            && !self.of_snapshots().await?.contains(&diff)
+        {
+            remove_if_there(&store.layout().journal(diff));
+        }
+        Ok(())
+    }
+
+    /// The diffs of all snapshots of layers. Asked now and not before: whoever died while placing
+    /// a journal may have committed its layer, and there is no row of it.
+    async fn of_snapshots(&mut self) -> Result<&BTreeSet<DiffId>> {
+        if self.of_snapshots.is_none() {
+            let listed = self.layers.driver.list().await?;
+            let diffs = listed.iter().filter_map(row_of).map(|row| row.diff);
+            self.of_snapshots = Some(diffs.collect());
+        }
+        Ok(self.of_snapshots.get_or_insert_default())
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) fn load(flags: &LoadFlags, context: &Context<'_>) -> anyhow::Result<E
         None if std::io::stdin().is_terminal() => {
             bail!("requested load from stdin, but stdin is empty");
         }
-        None => Input::Stream(Box::new(std::io::stdin())),
+        None => Input::stdin()?,
     };
     context.heed_signals()?;
     let layers = context.open()?;
@@ -89,7 +89,7 @@ pub(super) fn import(flags: &ImportFlags, context: &Context<'_>) -> anyhow::Resu
     options.platform = flags.platform.as_deref().map(parse_platform).transpose()?;
     options.name = flags.name.as_deref().map(Reference::parse).transpose()?;
     let input = if is_stdin {
-        Input::Stream(Box::new(std::io::stdin()))
+        Input::stdin()?
     } else {
         Input::open(&flags.file)?
     };

@@ -12,11 +12,11 @@ use crate::docker::units::Clock;
 use jiff::Timestamp;
 use serde_json::json;
 use std::collections::BTreeSet;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
-use strata_image::ImageError;
 use strata_image::document::ImageConfig;
 use strata_image::images::Images;
+use strata_image::{ImageError, printable};
 use strata_store::{ImageRow, Store};
 
 pub(super) fn images(flags: &ListFlags, context: &Context<'_>) -> anyhow::Result<ExitCode> {
@@ -57,12 +57,30 @@ fn created(image: &ImageRow) -> Timestamp {
     Timestamp::from_second(image.created.unwrap_or(0)).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-/// Prints text that ends its own lines.
+/// Prints text that ends its own lines. A terminal is shown what would tell it to do more than
+/// lines and columns.
 pub(super) fn put(text: &str) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
+    if out.is_terminal() {
+        for piece in text.split_inclusive(['\n', '\t']) {
+            let words = piece.trim_end_matches(['\n', '\t']);
+            write!(out, "{}{}", printable(words), &piece[words.len()..])?;
+        }
+    } else {
+        out.write_all(text.as_bytes())?;
+    }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Words of somebody else as a field: on a terminal they have one line. Elsewhere they stay as
+/// they are, as Docker has them everywhere.
+pub(super) fn field(words: &str) -> String {
+    if std::io::stdout().is_terminal() {
+        printable(words)
+    } else {
+        words.to_owned()
+    }
 }
 
 pub(super) fn no_such(name: &str) -> ImageError {
@@ -104,14 +122,14 @@ pub(super) fn history(flags: &HistoryFlags, context: &Context<'_>) -> anyhow::Re
             .map(|step| HistoryItem {
                 id: MISSING.to_owned(),
                 created: seconds(step.created.as_deref()),
-                created_by: step.created_by.clone().unwrap_or_default(),
+                created_by: field(&step.created_by.as_deref().unwrap_or("").replace('\t', " ")),
                 tags: Vec::new(),
                 size: if step.is_empty() {
                     0
                 } else {
                     sizes.next().unwrap_or_default()
                 },
-                comment: step.comment.clone().unwrap_or_default(),
+                comment: field(step.comment.as_deref().unwrap_or("")),
             })
             .collect()
     };

@@ -1,7 +1,7 @@
 //! `pull`, `push`, `search`, `login`, `logout`.
 
 use super::flags::{LoginFlags, PullFlags, PushFlags, SearchFlags};
-use super::list::put;
+use super::list::{field, put};
 use super::opened::Context;
 use super::progress::Lines;
 use crate::docker::filters::{Filters, OF_SEARCH, SearchFilter};
@@ -182,7 +182,7 @@ pub(super) fn search(flags: &SearchFlags, context: &Context<'_>) -> anyhow::Resu
         .rows
         .into_iter()
         .map(|row| SearchResult {
-            name: row.name,
+            name: field(&row.name),
             description: row.description,
             star_count: row.stars as i64,
             is_official: row.is_official,

@@ -6,4 +6,5 @@
 mod bad;
 mod everyday;
 mod kill;
+mod streams;
 mod support;

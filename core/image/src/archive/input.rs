@@ -5,8 +5,11 @@ use crate::Result;
 use crate::document::Compression;
 use crate::install::{Cancel, interrupted};
 use crate::packing::unpacked;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use std::fs::File;
-use std::io::{Cursor, Read, Write as _};
+use std::io::{self, Cursor, Read, Seek as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use strata_driver::Error;
@@ -16,10 +19,16 @@ const OPERATION: &str = "read archive";
 const BLOCK: usize = 256 << 10;
 /// What the longest magic number takes.
 const MAGIC: usize = 6;
+/// How often it is asked, while nothing comes, whether to go on: a tenth of a second.
+const PAUSE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
 
 /// An archive to read.
 pub enum Input {
-    /// A file. One that is not compressed is read where it is.
+    /// A file, a pipe or a terminal, from where it stands. A file that is not compressed is read
+    /// where it is. What sends nothing keeps nobody from ending the work.
     File(File),
     /// Bytes that come once.
     Stream(Box<dyn Read + Send>),
@@ -40,6 +49,33 @@ impl Input {
         let file = fs_err::File::open(path).map_err(|error| Error::io(OPERATION, error))?;
         Ok(Self::File(file.into()))
     }
+
+    /// The archive on standard input.
+    pub fn stdin() -> Result<Self> {
+        let copy = io::stdin().as_fd().try_clone_to_owned();
+        let copy = copy.map_err(|error| Error::io(OPERATION, error))?;
+        Ok(Self::File(copy.into()))
+    }
+}
+
+/// A pipe or a terminal, whose silence ends with the work.
+struct Silent {
+    file: File,
+    cancel: Cancel,
+}
+
+impl Read for Silent {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while !self.cancel.is_cancelled() {
+            let mut asked = [PollFd::new(&self.file, PollFlags::IN)];
+            match poll(&mut asked, Some(&PAUSE)) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => return self.file.read(buffer),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(io::Error::other("interrupted"))
+    }
 }
 
 /// The whole input, not compressed, as a file. Blocking.
@@ -50,8 +86,9 @@ pub(crate) fn spooled(input: Input, store: &Store, cancel: &Cancel) -> Result<Fi
     let io = |error| Error::io(OPERATION, error);
     let stream: Box<dyn Read + Send> = match input {
         Input::Stream(stream) => stream,
-        Input::File(file) => {
-            let is_plain = file.metadata().map_err(io)?.is_file();
+        Input::File(mut file) => {
+            let is_plain =
+                file.metadata().map_err(io)?.is_file() && file.stream_position().map_err(io)? == 0;
             let mut start = [0; MAGIC];
             let read = if is_plain {
                 file.read_at(&mut start, 0).map_err(io)?
@@ -61,7 +98,8 @@ pub(crate) fn spooled(input: Input, store: &Store, cancel: &Cancel) -> Result<Fi
             if is_plain && packing_of(&start[..read])? == Compression::None {
                 return Ok(file);
             }
-            Box::new(file)
+            let cancel = cancel.clone();
+            Box::new(Silent { file, cancel })
         }
     };
     let mut stream = stream;

@@ -167,7 +167,7 @@ impl Loader {
 
     fn note_one(&self, image: Incoming, chains: Vec<ChainId>) -> Result<Loaded> {
         let store = self.layers.store();
-        store.put_document(&image.config_bytes)?;
+        store.put_document(&image.config_bytes, &|| self.cancel.is_cancelled())?;
         let mut documents = Vec::new();
         if let Some((document, _)) = &image.manifest {
             documents.push((document.clone(), BlobRole::Manifest));
@@ -192,7 +192,7 @@ impl Loader {
             names: image.names,
             parent,
         };
-        let before = record.write(&self.layers)?;
+        let before = record.write(&self.layers, &self.cancel)?;
         let replaced = names.iter().zip(before).filter_map(|(name, before)| {
             let before = before.filter(|before| *before != image.id)?;
             Some((name.clone(), before))

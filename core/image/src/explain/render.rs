@@ -1,12 +1,14 @@
 //! An explanation for people: a word and what it says of it, a line each.
 
 use super::{Cover, End, EntryOf, Explanation, LayerOf, Said, Verdict};
+use crate::printable;
 use std::fmt;
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", self.asked)?;
-        let mut line = |word: &str, text: String| writeln!(f, "  {word:<9} {text}");
+        // An image may come from anybody.
+        writeln!(f, "{}", printable(&self.asked))?;
+        let mut line = |word: &str, text: String| writeln!(f, "  {word:<9} {}", printable(&text));
         for hop in &self.hops {
             line(
                 "through",
@@ -24,7 +26,7 @@ impl fmt::Display for Explanation {
             (_, Some(given)) => {
                 line("layer", self.layer(&given.layer))?;
                 if let Some(made) = &given.layer.created_by {
-                    line("made by", printable(made))?;
+                    line("made by", made.clone())?;
                 }
                 line("entry", entry(given))?;
             }
@@ -95,15 +97,4 @@ fn entry(said: &Said) -> String {
     facts.extend(time.map(|time| time.to_string()));
     facts.extend(entry.target.iter().map(|target| format!("-> {target}")));
     facts.join(", ")
-}
-
-/// Without control characters: an image may come from anybody.
-fn printable(text: &str) -> String {
-    text.chars()
-        .flat_map(|letter| {
-            let escaped = letter.is_control().then(|| letter.escape_default());
-            let plain = escaped.is_none().then_some(letter);
-            escaped.into_iter().flatten().chain(plain)
-        })
-        .collect()
 }

@@ -171,7 +171,9 @@ impl Installer {
                 let (store, digest) = (Arc::clone(self.layers.store()), descriptor.digest);
                 strata_driver::blocking(move || store.keep_blob(&digest)).await?;
             }
-            if self.layers.find(&chain).await?.is_some() {
+            // One that has lost its journal is brought anew, and with it the journal.
+            let found = self.layers.find(&chain).await?;
+            if found.is_some_and(|row| self.layers.is_whole(&row)) {
                 self.progress.layer(&layer.id, Stage::AlreadyExists);
             } else {
                 missing = at;
@@ -313,8 +315,11 @@ impl Installer {
         if outcome.is_err() {
             stop.cancel();
             for draft in drafts.into_iter().flatten() {
-                if let Ok(Ok(draft)) = draft.await {
-                    self.layers.discard(draft).await?;
+                if let Ok(Ok(draft)) = draft.await
+                    && let Err(error) = self.layers.discard(draft).await
+                {
+                    // The failure that came first is told; this one is the next recovery's.
+                    tracing::warn!(error = %error.chain(), "half-made layer left behind");
                 }
             }
         }

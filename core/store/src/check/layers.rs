@@ -239,9 +239,5 @@ async fn compare(
         }
         Err(error) => Err(error),
     };
-    match (outcome, driver.remove(&key).await) {
-        (outcome, Ok(())) => outcome,
-        (Ok(_), Err(error)) => Err(error),
-        (Err(error), Err(rollback)) => Err(error.with_rollback(rollback)),
-    }
+    layers.end_look(&key, outcome).await
 }

@@ -188,8 +188,12 @@ impl Mending<'_> {
                 None => self.refuse(finding.subject.clone(), no_blob(row)),
                 Some(source) => {
                     let (layers, row) = (self.layers.clone(), row.clone());
-                    blocking(move || layers.write_journal(&row, &source.tar)).await?;
-                    self.did(finding.subject.clone(), Outcome::MadeAgain);
+                    let written = blocking(move || layers.write_journal(&row, &source.tar)).await;
+                    let outcome = match written {
+                        Ok(()) => Outcome::MadeAgain,
+                        Err(error) => Outcome::Refused(error.chain()),
+                    };
+                    self.did(finding.subject.clone(), outcome);
                 }
             }
         }
@@ -435,9 +439,16 @@ impl Layers {
         let layout = self.store.layout();
         let path = layout.fetches().join(self.own_look()?.as_str());
         let io = |error| Error::io(OPERATION, error).with("layer", row.chain);
+        self.write_journal_to(&path, row, tar)
+            .and_then(|()| fs_err::rename(&path, layout.journal(row.diff)).map_err(io))
+            .inspect_err(|_| remove_if_there(&path))
+    }
+
+    fn write_journal_to(&self, path: &Path, row: &LayerRow, tar: &Tar) -> Result<()> {
+        let io = |error| Error::io(OPERATION, error).with("layer", row.chain);
         let mut inline = Inline::Known;
         loop {
-            let file = std::fs::File::create(&path).map_err(io)?;
+            let file = std::fs::File::create(path).map_err(io)?;
             let kept = file.try_clone().map_err(io)?;
             let fact = (row.diff, row.size.0);
             match write_again(file, inline, &mut tar()?, fact).map_err(io)? {
@@ -446,7 +457,7 @@ impl Layers {
                     if self.store.durability() == Durability::Durable {
                         kept.sync_data().map_err(io)?;
                     }
-                    return fs_err::rename(&path, layout.journal(row.diff)).map_err(io);
+                    return Ok(());
                 }
             }
         }

@@ -216,6 +216,48 @@ fn what_came_is_what_goes() {
     });
 }
 
+/// Removes an image when its push has come to the registry.
+struct Removing {
+    layers: strata_store::Layers,
+    id: Digest,
+}
+
+impl strata_image::progress::Progress for Removing {
+    fn layer(&self, _id: &str, _stage: strata_image::progress::Stage) {}
+
+    fn say(&self, _id: Option<&str>, text: &str) {
+        if text.contains("digest: ") {
+            self.layers.store().remove_image(&self.id, 1).unwrap();
+        }
+    }
+}
+
+/// It once failed, though the registry had it all.
+#[test]
+fn removal_at_the_end_of_a_push_fails_nothing() {
+    if !can_run() {
+        return;
+    }
+    run(async {
+        let tars = layers();
+        let name = "127.0.0.1:5000/a:1";
+        let bed = Bed::new("vfs");
+        let archive = docker_archive(name, &tars, &config(&tars, "going"));
+        let id = bed.load(&archive).await.unwrap()[0].id;
+        let layers = bed.layers.clone();
+        let work = Pusher {
+            layers: layers.clone(),
+            registry: Arc::new(Memory::default()),
+            policy: RetryPolicy::default(),
+            progress: Arc::new(Removing { layers, id }),
+            cancel: Cancel::default(),
+        };
+        let pushed = work.push(&Reference::parse(name).unwrap()).await.unwrap();
+        assert_eq!(pushed.id, id);
+        assert!(bed.store().facts().references().unwrap().is_empty());
+    });
+}
+
 #[test]
 fn layers_without_blobs_are_packed_the_same_each_time() {
     if !can_run() {

@@ -49,3 +49,27 @@ async fn each_verdict_is_as_the_tree_has_it() {
     assert_eq!(json["covered"][0]["cover"]["by"], "name");
     assert_eq!(json["links"][0], "/usr/bin/alias");
 }
+
+/// An image may come from anybody, and its words go to a terminal.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_control_character_is_shown() {
+    if crate::stand::is_skipped() {
+        return;
+    }
+    let stand = Stand::filled("vfs", Blob::None).await;
+    let layers = stand.open();
+    let mut explanation = ask(&layers, "/srv/data\u{1b}[2J");
+    assert!(explanation.to_string().starts_with("/srv/data\\u{1b}[2J\n"));
+    explanation.given = ask(&layers, "/srv/data").given;
+    let made = &mut explanation.given.as_mut().unwrap().layer.created_by;
+    *made = Some("RUN \u{1b}]0;x\u{7}\n  entry     forged".to_owned());
+    explanation.verdict = Verdict::Present;
+    let told = explanation.to_string();
+    assert!(
+        !told
+            .chars()
+            .any(|letter| letter.is_control() && letter != '\n'),
+        "{told:?}"
+    );
+    assert!(told.contains("\\u{1b}]0;x\\u{7}\\n  entry"), "{told:?}");
+}

@@ -4,7 +4,9 @@
 mod check;
 mod company;
 mod explain;
+mod failing;
 mod migrate;
 mod repair;
 mod stand;
+mod stubborn;
 mod usage;

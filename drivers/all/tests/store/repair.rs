@@ -1,9 +1,10 @@
 //! What a repair promises, and what it refuses.
 
 use crate::stand::{Blob, DRIVERS, Stand, check, install, repair, told};
+use std::sync::Arc;
 use strata_driver::{PrepareOptions, SnapshotName, mount};
-use strata_store::check::{Level, Outcome, Subject};
-use strata_store::name_of;
+use strata_store::check::{CheckOptions, Level, Outcome, Subject};
+use strata_store::{Digest, name_of};
 
 /// The base of the image, in which a byte is another.
 async fn spoiled_base(driver: &'static str, blobs: Blob) -> Stand {
@@ -138,4 +139,34 @@ async fn a_snapshot_whose_row_was_lost_is_taken_in() {
         let row = layers.store().facts().layer(&stand.chain(3)).unwrap();
         assert!(row.is_some(), "{report:?}");
     }
+}
+
+/// A blob that came between the look and the repair once was removed as a stray.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_stray_any_more_stays() {
+    if crate::stand::is_skipped() {
+        return;
+    }
+    let stand = Stand::filled("vfs", Blob::Gzip).await;
+    let layers = stand.open();
+    let store = Arc::clone(layers.store());
+    let digest = Digest::of(b"late");
+    let (blob, journal) = (
+        store.layout().blob(&digest),
+        store.layout().journals().join("of-nothing"),
+    );
+    fs_err::write(&blob, "late").unwrap();
+    fs_err::write(&journal, "").unwrap();
+    let options = CheckOptions::default()
+        .with_repair(strata_image::mend::repair())
+        .with_progress(Arc::new(move |_, _, _| drop(store.keep_blob(&digest))));
+    let report = layers.check(&options).await.unwrap();
+    let outcomes = report.repaired.iter().map(|done| match &done.outcome {
+        Outcome::Refused(why) => why.clone(),
+        other => format!("{other:?}"),
+    });
+    let outcomes: Vec<_> = outcomes.collect();
+    assert!(outcomes.contains(&"it is no stray any more".to_owned()));
+    assert!(outcomes.contains(&"Removed".to_owned()), "{outcomes:?}");
+    assert!(blob.exists() && !journal.exists());
 }

@@ -261,11 +261,15 @@ pub(crate) async fn install(layers: &Layers, tars: &[Vec<u8>], blobs: Blob, name
     for tar in tars {
         let blob = match blobs {
             Blob::None => None,
-            Blob::Plain => Some(store.put_document(tar).unwrap()),
+            Blob::Plain => Some(store.put_document(tar, &|| false).unwrap()),
             Blob::Gzip => {
                 let mut packed = GzEncoder::new(Vec::new(), flate2::Compression::fast());
                 packed.write_all(tar).unwrap();
-                Some(store.put_document(&packed.finish().unwrap()).unwrap())
+                Some(
+                    store
+                        .put_document(&packed.finish().unwrap(), &|| false)
+                        .unwrap(),
+                )
             }
         };
         taken.extend(blob.map(|blob| (blob, BlobRole::Layer)));
@@ -288,7 +292,9 @@ pub(crate) async fn install(layers: &Layers, tars: &[Vec<u8>], blobs: Blob, name
         "architecture": "amd64", "os": "linux", "history": history,
         "rootfs": {"type": "layers", "diff_ids": diffs},
     });
-    let id = store.put_document(config.to_string().as_bytes()).unwrap();
+    let id = store
+        .put_document(config.to_string().as_bytes(), &|| false)
+        .unwrap();
     taken.push((id, BlobRole::Config));
     store
         .add_image(&NewImage {

@@ -1,0 +1,4 @@
+//! The AUFS-style driver.
+#![forbid(unsafe_code)]
+
+pub mod union;

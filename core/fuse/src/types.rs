@@ -181,7 +181,7 @@ pub struct SetAttr {
 }
 
 /// Marks of a write.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct WriteFlags {
     /// From the page cache: the handle may be of another opener.
     pub from_cache: bool,

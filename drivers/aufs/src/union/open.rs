@@ -30,7 +30,12 @@ fn wants_to_write(flags: OFlags) -> bool {
 }
 
 impl Union {
-    pub(crate) fn open_node(&self, node: &Arc<Node>, flags: OFlags) -> Result<OpenReply, Errno> {
+    pub(crate) fn open_node(
+        &self,
+        node: &Arc<Node>,
+        flags: OFlags,
+        kill_suidgid: bool,
+    ) -> Result<OpenReply, Errno> {
         let truncates = flags.contains(OFlags::TRUNC);
         let writes = wants_to_write(flags);
         if node.kind != FileType::RegularFile {
@@ -52,6 +57,9 @@ impl Union {
         }
         if truncates {
             rustix::fs::ftruncate(&*self.writer(&mut other)?, 0)?;
+            if kill_suidgid {
+                drop_set_id(&other)?;
+            }
         }
         let reply = self.enter(&mut other, handle_of(node, writes))?;
         Ok(reply)
@@ -113,7 +121,9 @@ impl Union {
             }
             last => {
                 if let (Mode::Passthrough(backing, _), Some(kernel)) = (last, self.kernel()) {
-                    kernel.notifier.close_backing(backing);
+                    if let Err(error) = kernel.notifier.close_backing(backing) {
+                        tracing::debug!(%error, "a backing was gone already");
+                    }
                 }
                 other.reader = None;
                 other.writer = None;

@@ -15,8 +15,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use strata_driver::tree::InodeCopier;
-use strata_fuse::session::Notifier;
-use strata_fuse::{Attr, AttrReply, Entry, Handle, NodeId, Ttl};
+use strata_fuse::{Attr, AttrReply, Entry, Handle, NodeId, Notifier, Ttl};
 
 /// For ever, as far as a mount lives.
 const KEEP: Ttl = Duration::from_hours(24);

@@ -3,6 +3,6 @@
 mod options;
 
 pub use options::{
-    Access, BranchOption, Coherence, CopyUpOnOpen, CopyUpPolicy, CreatePolicy, Udba, UnionOptions,
-    Xino,
+    Access, BranchOption, Coherence, CopyUpOnOpen, CopyUpPolicy, CreatePolicy, OptionError, Udba,
+    UnionOptions, Xino,
 };

@@ -24,7 +24,7 @@ mod state;
 mod xino;
 
 pub use options::{
-    Access, BranchOption, Coherence, CopyUpOnOpen, CopyUpPolicy, CreatePolicy, Udba, UnionOptions,
-    Xino,
+    Access, BranchOption, Coherence, CopyUpOnOpen, CopyUpPolicy, CreatePolicy, OptionError, Udba,
+    UnionOptions, Xino,
 };
 pub use serve::{UnionError, serve};

@@ -1,7 +1,13 @@
 //! What a union is mounted with: aufs's words, and overlay's for the same.
 
+mod branches;
+mod parse;
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 use std::time::Duration;
+use strata_sys::mount::MountAttributes;
 
 /// How a branch may be used; aufs(5), "Branch Syntax".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,4 +132,35 @@ pub struct UnionOptions {
     pub threads: Option<usize>,
     /// What the mount table shows as its source.
     pub source: String,
+    /// Attributes of the mount, which are no business of the union (`nosuid`, `noatime`, ...).
+    pub attributes: MountAttributes,
+    /// The daemon writes its log there.
+    pub log: Option<PathBuf>,
+}
+
+/// Why a text of options is refused: one line, and a way out where there is one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct OptionError {
+    reason: String,
+    hint: Option<String>,
+}
+
+impl OptionError {
+    fn new(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            hint: None,
+        }
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The way out.
+    pub fn hint_text(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
 }

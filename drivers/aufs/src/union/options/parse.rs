@@ -80,6 +80,7 @@ impl UnionOptions {
             copy_up: CopyUpPolicy::default(),
             plink: true,
             always_opaque: false,
+            acl: false,
             xino: Xino::default(),
             read_only: false,
             sum: false,
@@ -193,7 +194,8 @@ impl UnionOptions {
             "noplink" => self.plink = false,
             "sum" => self.sum = true,
             "nosum" => self.sum = false,
-            "dirperm1" | "acl" => {}
+            "acl" => self.acl = true,
+            "dirperm1" => {}
             "nodirperm1" => {
                 return Err(OptionError::new(
                     "`nodirperm1` asks for the permissions of hidden directories too, which this \

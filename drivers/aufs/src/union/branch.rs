@@ -158,7 +158,10 @@ impl Writable {
     /// A name in the directory of orphans that nobody else has.
     pub(crate) fn temporary(&self) -> CString {
         let number = self.temporary.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{:x}.{number:x}", rustix::process::getpid().as_raw_nonzero());
+        let name = format!(
+            "{:x}.{number:x}",
+            rustix::process::getpid().as_raw_nonzero()
+        );
         CString::new(name).expect("digits have no NUL")
     }
 

@@ -8,7 +8,7 @@ use super::place::{errno, file_type, find_at};
 use super::state::Union;
 use rustix::fs::{FileType, Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,10 +28,65 @@ struct Listed {
     part: u16,
 }
 
-/// A directory that a caller reads: its names as they were when it began.
+/// A directory that callers read: its names as they were when they began.
 #[derive(Debug, Default)]
-pub(crate) struct OpenDirectory {
-    listing: Mutex<Option<Arc<Vec<Listed>>>>,
+pub(crate) struct Reading {
+    inner: Mutex<Names>,
+}
+
+#[derive(Debug, Default)]
+struct Names {
+    /// A name keeps its place for as long as somebody is reading; none where it was removed.
+    names: Arc<Vec<Option<Listed>>>,
+    /// How many began and did not come to the end.
+    readers: u32,
+}
+
+impl Reading {
+    /// The names, from `offset` on: found out anew by who begins.
+    fn from(
+        &self,
+        offset: u64,
+        fresh: impl FnOnce() -> Result<Vec<Listed>, Errno>,
+    ) -> Result<Arc<Vec<Option<Listed>>>, Errno> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if offset == 0 {
+            let fresh = fresh()?;
+            inner.names = Arc::new(if inner.readers == 0 {
+                fresh.into_iter().map(Some).collect()
+            } else {
+                keep_places(&inner.names, fresh)
+            });
+            inner.readers += 1;
+        } else if inner.names.is_empty() {
+            inner.names = Arc::new(fresh()?.into_iter().map(Some).collect());
+        }
+        Ok(inner.names.clone())
+    }
+
+    /// One of them came to the end.
+    fn end(&self) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.readers = inner.readers.saturating_sub(1);
+        if inner.readers == 0 {
+            inner.names = Arc::default();
+        }
+    }
+}
+
+/// Names that are there still stay where they were; new ones come after.
+fn keep_places(old: &[Option<Listed>], fresh: Vec<Listed>) -> Vec<Option<Listed>> {
+    let mut fresh: HashMap<CString, Listed> = fresh
+        .into_iter()
+        .map(|listed| (listed.name.clone(), listed))
+        .collect();
+    let kept = old.iter().map(|place| {
+        let listed = place.as_ref()?;
+        fresh.remove(&listed.name)
+    });
+    let mut names: Vec<_> = kept.collect();
+    names.extend(fresh.into_values().map(Some));
+    names
 }
 
 /// Opens a directory to read it.
@@ -126,32 +181,28 @@ impl Union {
     pub(crate) fn list(
         &self,
         node: &Arc<Node>,
-        open: &OpenDirectory,
+        open: &Reading,
         offset: u64,
         kind: ReaddirKind,
         sink: &mut dyn DirectorySink,
     ) -> Result<(), Errno> {
         let directory = node.directory()?;
-        let names = {
-            let mut listing = open.listing.lock().unwrap_or_else(PoisonError::into_inner);
-            match &*listing {
-                Some(names) if offset > 0 => names.clone(),
-                _ => {
-                    let names = if directory.removed {
-                        Vec::new()
-                    } else {
-                        listed(&directory)?
-                    };
-                    listing.insert(Arc::new(names)).clone()
-                }
+        let names = open.from(offset, || {
+            if directory.removed {
+                Ok(Vec::new())
+            } else {
+                listed(&directory)
             }
-        };
+        })?;
         let directory_bits = FileType::Directory.as_raw_mode();
         if offset < 1 && !self.dot(c".", node.number(), directory_bits, 1, kind, sink) {
             return Ok(());
         }
         if offset < FIRST {
-            let above = directory.home.as_ref().map_or(node.number(), |(up, _)| up.number());
+            let above = directory
+                .home
+                .as_ref()
+                .map_or(node.number(), |(up, _)| up.number());
             if !self.dot(c"..", above, directory_bits, FIRST, kind, sink) {
                 return Ok(());
             }
@@ -159,9 +210,15 @@ impl Union {
         let ttl = self.name_ttl(&directory);
         let begin = usize::try_from(offset.saturating_sub(FIRST)).unwrap_or(usize::MAX);
         // Until the first part that may change, what was listed is what is there.
-        let fixed = directory.parts.iter().take_while(|part| !part.branch.is_writable());
+        let fixed = directory
+            .parts
+            .iter()
+            .take_while(|part| !part.branch.is_writable());
         let fixed = fixed.count();
         for (index, listed) in names.iter().enumerate().skip(begin) {
+            let Some(listed) = listed else {
+                continue;
+            };
             let next = index as u64 + FIRST + 1;
             let part = usize::from(listed.part);
             if part >= directory.parts.len() {
@@ -191,8 +248,11 @@ impl Union {
                 }
             };
             if !fits {
-                break;
+                return Ok(());
             }
+        }
+        if begin >= names.len() {
+            open.end();
         }
         Ok(())
     }

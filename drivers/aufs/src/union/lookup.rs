@@ -8,7 +8,7 @@ use rustix::fs::{FileType, Mode, OFlags, Statx};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use strata_fuse::{Entry, NodeId, Ttl};
 
 /// Where a name is found first.
@@ -20,11 +20,7 @@ pub(crate) struct Top {
 }
 
 /// The first part from `from` on that has `name`, unless one before it hides it.
-pub(crate) fn top(
-    directory: &Directory,
-    from: usize,
-    name: &CStr,
-) -> Result<Option<Top>, Errno> {
+pub(crate) fn top(directory: &Directory, from: usize, name: &CStr) -> Result<Option<Top>, Errno> {
     let last = directory.parts.len() - 1;
     for (index, part) in directory.parts.iter().enumerate().skip(from) {
         if let Some(stat) = find_at(part.directory.as_fd(), name)? {
@@ -100,9 +96,7 @@ impl Union {
             }
             let parts = self.merge(directory, name, top)?;
             let number = part.branch.number(&top.stat);
-            let body = || {
-                Body::Directory(RwLock::new(Directory::new(home(parent, name), parts)))
-            };
+            let body = || Body::from(Directory::new(home(parent, name), parts));
             return Ok(self.table.find_or_make(&inode, kind, number, body));
         }
         let several = top.stat.stx_nlink > 1;
@@ -128,16 +122,17 @@ impl Union {
         let writable = part.branch.writable.as_ref();
         let record = writable.and_then(|writable| writable.numbers.of(stat));
         let number = part.branch.number(stat);
-        self.table.find_or_make(identity, file_type(stat), number, || {
-            let place = Place::named(part.directory.clone(), name);
-            let mut other = Other::new(part.branch.clone(), place);
-            other.home = home(parent, name);
-            if let Some(record) = record {
-                other.pending = record.pending;
-                other.linked = record.linked;
-            }
-            Body::Other(RwLock::new(other))
-        })
+        self.table
+            .find_or_make(identity, file_type(stat), number, || {
+                let place = Place::named(part.directory.clone(), name);
+                let mut other = Other::new(part.branch.clone(), place);
+                other.home = home(parent, name);
+                if let Some(record) = record {
+                    other.pending = record.pending;
+                    other.linked = record.linked;
+                }
+                Body::from(other)
+            })
     }
 
     /// A lower file with several names: it may have been copied up by another of them.
@@ -193,13 +188,15 @@ impl Union {
                 continue;
             }
             let own = Identity::from(branch.identity(&there));
-            let node = self.table.find_or_make(&own, file_type(&there), number, || {
-                let place = Place::named(writable.pseudo_links.clone(), &link);
-                let mut other = Other::new(branch.clone(), place);
-                other.pending = record.pending;
-                other.linked = true;
-                Body::Other(RwLock::new(other))
-            });
+            let node = self
+                .table
+                .find_or_make(&own, file_type(&there), number, || {
+                    let place = Place::named(writable.pseudo_links.clone(), &link);
+                    let mut other = Other::new(branch.clone(), place);
+                    other.pending = record.pending;
+                    other.linked = true;
+                    Body::from(other)
+                });
             self.table.also(&node, identity.clone());
             return Ok(Some(node));
         }

@@ -79,8 +79,7 @@ impl Union {
         }
         self.prepare_loss(&mut other, &leaving, name)?;
         if leaving.in_upper {
-            let gone =
-                rustix::fs::unlinkat(&*leaving.upper.directory, name, AtFlags::empty());
+            let gone = rustix::fs::unlinkat(&*leaving.upper.directory, name, AtFlags::empty());
             if let Err(error) = gone {
                 if leaving.below {
                     self.unhide(&directory, &leaving.upper, name);
@@ -151,7 +150,9 @@ impl Union {
             }
             other.linked = false;
         }
-        writable.numbers.update(stat.stx_ino, other.pending, other.linked)
+        writable
+            .numbers
+            .update(stat.stx_ino, other.pending, other.linked)
     }
 
     pub(crate) fn remove_directory(&self, parent: &Arc<Node>, name: &CStr) -> Result<(), Errno> {

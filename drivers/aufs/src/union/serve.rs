@@ -13,7 +13,9 @@ use strata_sys::mount::{DetachedMount, MountAttributes};
 #[derive(Debug, thiserror::Error)]
 pub enum UnionError {
     /// A union of nothing.
-    #[error("no branch is given; `br=UPPER=rw:LOWER=ro`, or `lowerdir=LOWER,upperdir=UPPER,workdir=WORK`")]
+    #[error(
+        "no branch is given; `br=UPPER=rw:LOWER=ro`, or `lowerdir=LOWER,upperdir=UPPER,workdir=WORK`"
+    )]
     NoBranch,
     /// A branch cannot be used.
     #[error("branch `{}`: {errno}", path.display())]

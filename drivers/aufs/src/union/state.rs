@@ -1,7 +1,7 @@
 //! The union: its branches, nodes and open directories, and what all operations use of them.
 
 use super::branch::Branch;
-use super::listing::OpenDirectory;
+use super::listing::Reading;
 use super::node::{Body, Directory, Node, Part, Table};
 use super::options::{Access, Coherence, CreatePolicy, Udba, UnionOptions, Xino};
 use super::place::{attr, statx_at};
@@ -30,7 +30,7 @@ pub(crate) struct Union {
     pub(crate) root: Arc<Node>,
     pub(crate) copier: InodeCopier,
     session: OnceLock<Kernel>,
-    directories: Mutex<HashMap<u64, Arc<OpenDirectory>>>,
+    directories: Mutex<HashMap<u64, Arc<Reading>>>,
     next_handle: AtomicU64,
     round: AtomicUsize,
     most_free: Mutex<Option<(Instant, usize)>>,
@@ -50,7 +50,9 @@ impl Union {
         let mut branches = Vec::new();
         for option in &options.branches {
             let written = option.access == Access::ReadWrite && !options.read_only;
-            let first = !branches.iter().any(|branch: &Arc<Branch>| branch.is_writable());
+            let first = !branches
+                .iter()
+                .any(|branch: &Arc<Branch>| branch.is_writable());
             let xino = match &options.xino {
                 Xino::At(path) if written && first => Some(path.clone()),
                 Xino::Beside | Xino::At(_) if written => beside(&option.path),
@@ -111,7 +113,10 @@ impl Union {
     }
 
     pub(crate) fn replace_branches(&self, branches: Vec<Arc<Branch>>) {
-        *self.branches.write().unwrap_or_else(PoisonError::into_inner) = branches;
+        *self
+            .branches
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = branches;
     }
 
     fn rank(&self, branch: &Arc<Branch>) -> Option<usize> {
@@ -128,6 +133,15 @@ impl Union {
     /// Whether marks of this branch are known without looking each time.
     pub(crate) fn keeps_marks(&self, branch: &Branch) -> bool {
         self.options.udba == Udba::None || !branch.is_writable()
+    }
+
+    /// Whether directories are read without being opened: nobody else changes a branch, and
+    /// nothing is copied up for being opened.
+    pub(crate) fn keeps_listings(&self) -> bool {
+        let copied = |option: &super::options::BranchOption| {
+            option.copy_up_on_open == super::options::CopyUpOnOpen::All
+        };
+        self.options.udba == Udba::None && !self.options.branches.iter().any(copied)
     }
 
     pub(crate) fn strict(&self) -> bool {
@@ -152,13 +166,17 @@ impl Union {
                 let turn = self.round.fetch_add(1, Ordering::Relaxed);
                 writable[turn % writable.len()].clone()
             }
-            (_, CreatePolicy::MostFree(every)) => writable[self.most_free(&writable, every)].clone(),
+            (_, CreatePolicy::MostFree(every)) => {
+                writable[self.most_free(&writable, every)].clone()
+            }
         };
         // What lies above it in this directory would hide the name.
         let hides = parts
             .iter()
             .take_while(|part| !Arc::ptr_eq(&part.branch, &chosen))
-            .any(|part| part.branch.is_writable() && part.marks.opaque(&part.directory) == Ok(true));
+            .any(|part| {
+                part.branch.is_writable() && part.marks.opaque(&part.directory) == Ok(true)
+            });
         if hides {
             let top = parts.iter().find(|part| part.branch.is_writable());
             return top.map(|part| part.branch.clone()).ok_or(Errno::ROFS);
@@ -167,7 +185,10 @@ impl Union {
     }
 
     fn most_free(&self, writable: &[&Arc<Branch>], every: Duration) -> usize {
-        let mut last = self.most_free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self
+            .most_free
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some((when, which)) = *last
             && when.elapsed() < every
             && which < writable.len()
@@ -188,7 +209,9 @@ impl Union {
     /// nearest one above that is.
     pub(crate) fn nearest_above(&self, branch: &Arc<Branch>) -> Result<Arc<Branch>, Errno> {
         let branches = self.branches();
-        let rank = self.rank(branch).unwrap_or(branches.len().saturating_sub(1));
+        let rank = self
+            .rank(branch)
+            .unwrap_or(branches.len().saturating_sub(1));
         let above = branches[..=rank].iter().rev();
         let mut above = above.filter(|branch| branch.is_writable());
         above.next().cloned().ok_or(Errno::ROFS)
@@ -233,9 +256,13 @@ impl Union {
     }
 
     /// Attributes of a node. `known` is what was just read of where it stands, if it was.
-    pub(crate) fn attributes(&self, node: &Node, known: Option<&Statx>) -> Result<AttrReply, Errno> {
+    pub(crate) fn attributes(
+        &self,
+        node: &Node,
+        known: Option<&Statx>,
+    ) -> Result<AttrReply, Errno> {
         let (attr, ttl) = match &node.body {
-            Body::Directory(_) => {
+            Body::Directory { .. } => {
                 let directory = node.directory()?;
                 let top = &directory.parts[0];
                 let stat = match known {
@@ -256,7 +283,9 @@ impl Union {
                 if other.linked {
                     attr.nlink = attr.nlink.saturating_sub(1) + other.pending;
                 } else if attr.nlink > 1 && !other.branch.is_writable() {
-                    attr.nlink = attr.nlink.saturating_sub(self.gone_below(&other.branch, node));
+                    attr.nlink = attr
+                        .nlink
+                        .saturating_sub(self.gone_below(&other.branch, node));
                 }
                 (attr, self.attr_ttl(&other.branch))
             }
@@ -291,13 +320,13 @@ impl Union {
         }
     }
 
-    pub(crate) fn open_directory(&self, directory: OpenDirectory) -> Handle {
+    pub(crate) fn open_directory(&self, directory: Reading) -> Handle {
         let handle = self.next_handle.fetch_add(1, Ordering::Relaxed);
         self.opened().insert(handle, Arc::new(directory));
         Handle(handle)
     }
 
-    pub(crate) fn opened_directory(&self, handle: Handle) -> Result<Arc<OpenDirectory>, Errno> {
+    pub(crate) fn opened_directory(&self, handle: Handle) -> Result<Arc<Reading>, Errno> {
         self.opened().get(&handle.0).cloned().ok_or(Errno::BADF)
     }
 
@@ -305,8 +334,10 @@ impl Union {
         self.opened().remove(&handle.0);
     }
 
-    fn opened(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<OpenDirectory>>> {
-        self.directories.lock().unwrap_or_else(PoisonError::into_inner)
+    fn opened(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<Reading>>> {
+        self.directories
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

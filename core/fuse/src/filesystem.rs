@@ -16,7 +16,7 @@ pub trait DirectorySink {
 
     /// Adds a name with what a lookup would answer; the kernel counts a reference as for a lookup
     /// (not for `.` and `..`, nor where `entry.node` is 0). `false` as above: no reference is
-    /// counted then.
+    /// counted then. Only in a listing of [`ReaddirKind::Plus`].
     fn entry(&mut self, name: &CStr, entry: &Entry, offset: u64) -> bool;
 }
 
@@ -60,8 +60,15 @@ pub trait Filesystem: Send + Sync + 'static {
     ) -> Result<(), Errno>;
     /// LINK: `node` gets one more name.
     fn link(&self, c: Caller, node: NodeId, parent: NodeId, name: &CStr) -> Result<Entry, Errno>;
-    /// OPEN. `ESTALE` makes the kernel look the path up again, once.
-    fn open(&self, caller: Caller, node: NodeId, flags: OFlags) -> Result<OpenReply, Errno>;
+    /// OPEN. `ESTALE` makes the kernel look the path up again, once. `kill_suidgid`: set-id bits
+    /// and capabilities go with the content (`O_TRUNC`).
+    fn open(
+        &self,
+        caller: Caller,
+        node: NodeId,
+        flags: OFlags,
+        kill_suidgid: bool,
+    ) -> Result<OpenReply, Errno>;
     /// CREATE.
     fn create(
         &self,

@@ -110,6 +110,10 @@ pub struct Backing(pub i32);
 
 /// Answer to an open.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent flags of the protocol"
+)]
 pub struct OpenReply {
     /// Comes back with each use.
     pub handle: Handle,
@@ -176,7 +180,7 @@ pub struct SetAttr {
     pub ctime: Option<(i64, u32)>,
     /// The open file that was named, if one was.
     pub handle: Option<Handle>,
-    /// Set-id bits and capabilities go (FATTR_KILL_SUIDGID).
+    /// Set-id bits and capabilities go (`FATTR_KILL_SUIDGID`).
     pub kill_suidgid: bool,
 }
 
@@ -185,7 +189,7 @@ pub struct SetAttr {
 pub struct WriteFlags {
     /// From the page cache: the handle may be of another opener.
     pub from_cache: bool,
-    /// Set-id bits go (FUSE_WRITE_KILL_SUIDGID).
+    /// Set-id bits go (`FUSE_WRITE_KILL_SUIDGID`).
     pub kill_suidgid: bool,
     /// The open file's flags (`O_APPEND`, `O_SYNC`, ...).
     pub open_flags: OFlags,

@@ -13,6 +13,7 @@ pub mod btrfs_space;
 pub mod dir;
 mod error;
 pub mod file;
+pub mod fuse;
 mod kernel_log;
 pub mod lock;
 pub mod loopdev;

@@ -120,6 +120,8 @@ pub struct UnionOptions {
     pub plink: bool,
     /// Each new directory is opaque (`diropq=a`).
     pub always_opaque: bool,
+    /// ACLs are read and set (`acl`).
+    pub acl: bool,
     /// See there.
     pub xino: Xino,
     /// No write at all (`ro`).

@@ -1,0 +1,241 @@
+//! Reading directories: the names of all parts, each once.
+
+use super::branch::SysErrorOnly;
+use super::lookup::{Top, top};
+use super::names::{self, Meaning};
+use super::node::{Directory, Node};
+use super::place::{errno, file_type, find_at};
+use super::state::Union;
+use rustix::fs::{FileType, Mode, OFlags, SeekFrom};
+use rustix::io::Errno;
+use std::collections::HashSet;
+use std::ffi::CString;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+use strata_fuse::{DirectorySink, NodeId, ReaddirKind};
+use strata_sys::dir::DirectoryReader;
+
+/// Offsets of the first names; 1 and 2 stand for `.` and `..`.
+const FIRST: u64 = 2;
+
+/// A name as it was listed.
+#[derive(Debug)]
+struct Listed {
+    name: CString,
+    kind: FileType,
+    /// Number in the branch.
+    inode: u64,
+    part: u16,
+}
+
+/// A directory that a caller reads: its names as they were when it began.
+#[derive(Debug, Default)]
+pub(crate) struct OpenDirectory {
+    listing: Mutex<Option<Arc<Vec<Listed>>>>,
+}
+
+/// Opens a directory to read it.
+pub(crate) fn open_to_read(directory: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(directory, ".", flags, Mode::empty())
+}
+
+fn listed(directory: &Directory) -> Result<Vec<Listed>, Errno> {
+    let mut names: Vec<Listed> = Vec::new();
+    let mut hidden: HashSet<Box<[u8]>> = HashSet::new();
+    let mut reader = DirectoryReader::new();
+    let last = directory.parts.len() - 1;
+    for (index, part) in directory.parts.iter().enumerate() {
+        let open = open_to_read(&part.directory)?;
+        let mut whiteouts = Vec::new();
+        let mut opaque = false;
+        let begin = names.len();
+        reader
+            .read(&open, |entry| -> Result<(), SysErrorOnly> {
+                match names::meaning(entry.name) {
+                    Meaning::Name => {
+                        if !hidden.contains(entry.name_bytes()) {
+                            names.push(Listed {
+                                name: entry.name.to_owned(),
+                                kind: entry.file_type,
+                                inode: entry.inode,
+                                part: index as u16,
+                            });
+                        }
+                    }
+                    Meaning::Whiteout(name) => whiteouts.push(Box::from(name)),
+                    Meaning::Opaque => opaque = true,
+                    Meaning::Reserved => {}
+                }
+                Ok(())
+            })
+            .map_err(|error| errno(&error.0))?;
+        if index < last {
+            let here = names[begin..].iter();
+            hidden.extend(here.map(|listed| Box::from(listed.name.to_bytes())));
+            if part.branch.whiteouts {
+                hidden.extend(whiteouts.iter().cloned());
+            }
+        }
+        part.marks.learn(whiteouts.into_iter(), opaque);
+    }
+    for listed in &mut names {
+        if listed.kind == FileType::Unknown {
+            let part = &directory.parts[usize::from(listed.part)];
+            if let Some(stat) = find_at(part.directory.as_fd(), &listed.name)? {
+                listed.kind = file_type(&stat);
+            }
+        }
+    }
+    Ok(names)
+}
+
+/// Whether a directory shows no name at all.
+pub(crate) fn is_empty(directory: &Directory) -> Result<bool, Errno> {
+    Ok(listed(directory)?.is_empty())
+}
+
+/// Whether names of parts below the topmost one show, or would if it did not have them: such a
+/// directory cannot be renamed.
+pub(crate) fn shows_from_below(directory: &Directory, above: usize) -> Result<bool, Errno> {
+    let mut hidden: HashSet<Box<[u8]>> = HashSet::new();
+    let mut found = false;
+    let mut reader = DirectoryReader::new();
+    for (index, part) in directory.parts.iter().enumerate() {
+        let open = open_to_read(&part.directory)?;
+        reader
+            .read(&open, |entry| -> Result<(), SysErrorOnly> {
+                match names::meaning(entry.name) {
+                    Meaning::Name => {
+                        found |= index >= above && !hidden.contains(entry.name_bytes());
+                    }
+                    Meaning::Whiteout(name) if part.branch.whiteouts => {
+                        hidden.insert(name.into());
+                    }
+                    _ => {}
+                }
+                Ok(())
+            })
+            .map_err(|error| errno(&error.0))?;
+    }
+    Ok(found)
+}
+
+impl Union {
+    /// Lists from `offset`.
+    pub(crate) fn list(
+        &self,
+        node: &Arc<Node>,
+        open: &OpenDirectory,
+        offset: u64,
+        kind: ReaddirKind,
+        sink: &mut dyn DirectorySink,
+    ) -> Result<(), Errno> {
+        let directory = node.directory()?;
+        let names = {
+            let mut listing = open.listing.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*listing {
+                Some(names) if offset > 0 => names.clone(),
+                _ => {
+                    let names = if directory.removed {
+                        Vec::new()
+                    } else {
+                        listed(&directory)?
+                    };
+                    listing.insert(Arc::new(names)).clone()
+                }
+            }
+        };
+        let directory_bits = FileType::Directory.as_raw_mode();
+        if offset < 1 && !self.dot(c".", node.number(), directory_bits, 1, kind, sink) {
+            return Ok(());
+        }
+        if offset < FIRST {
+            let above = directory.home.as_ref().map_or(node.number(), |(up, _)| up.number());
+            if !self.dot(c"..", above, directory_bits, FIRST, kind, sink) {
+                return Ok(());
+            }
+        }
+        let ttl = self.name_ttl(&directory);
+        let begin = usize::try_from(offset.saturating_sub(FIRST)).unwrap_or(usize::MAX);
+        // Until the first part that may change, what was listed is what is there.
+        let fixed = directory.parts.iter().take_while(|part| !part.branch.is_writable());
+        let fixed = fixed.count();
+        for (index, listed) in names.iter().enumerate().skip(begin) {
+            let next = index as u64 + FIRST + 1;
+            let part = usize::from(listed.part);
+            if part >= directory.parts.len() {
+                continue;
+            }
+            let fits = match kind {
+                ReaddirKind::Plain => {
+                    let ino = self.listed_number(&directory, listed);
+                    sink.name(&listed.name, ino, listed.kind.as_raw_mode(), next)
+                }
+                ReaddirKind::Plus => {
+                    let from = if part < fixed { part } else { 0 };
+                    let Some(top) = found(&directory, from, listed)? else {
+                        continue;
+                    };
+                    let entry = self.entry_of(node, &directory, &listed.name, &top, ttl);
+                    match entry {
+                        Ok(entry) => {
+                            let fits = sink.entry(&listed.name, &entry, next);
+                            if !fits {
+                                self.table.forget(entry.node, 1);
+                            }
+                            fits
+                        }
+                        Err(_) => continue,
+                    }
+                }
+            };
+            if !fits {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn dot(
+        &self,
+        name: &std::ffi::CStr,
+        ino: u64,
+        bits: u32,
+        next: u64,
+        kind: ReaddirKind,
+        sink: &mut dyn DirectorySink,
+    ) -> bool {
+        match kind {
+            ReaddirKind::Plain => sink.name(name, ino, bits, next),
+            ReaddirKind::Plus => {
+                let mut entry = Self::no_entry(strata_fuse::Ttl::ZERO);
+                entry.node = NodeId(0);
+                entry.attr.ino = ino;
+                entry.attr.mode = bits;
+                sink.entry(name, &entry, next)
+            }
+        }
+    }
+
+    /// The number that stat(2) would give.
+    fn listed_number(&self, directory: &Directory, listed: &Listed) -> u64 {
+        let part = &directory.parts[usize::from(listed.part)];
+        let writable = part.branch.writable.as_ref();
+        if writable.is_some_and(|writable| writable.numbers.may_know(listed.inode))
+            && let Ok(Some(stat)) = find_at(part.directory.as_fd(), &listed.name)
+        {
+            return part.branch.number(&stat);
+        }
+        part.branch.raw_number(listed.inode)
+    }
+}
+
+fn found(directory: &Directory, from: usize, listed: &Listed) -> Result<Option<Top>, Errno> {
+    top(directory, from, &listed.name)
+}
+
+/// Where a descriptor of a directory stands again at its start.
+pub(crate) fn rewind(directory: &OwnedFd) -> Result<(), Errno> {
+    rustix::fs::seek(directory, SeekFrom::Start(0)).map(drop)
+}

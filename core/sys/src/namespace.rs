@@ -75,13 +75,17 @@ fn unshare(flags: UnshareFlags, step: &'static str) -> Result<()> {
     unsafe { rustix::thread::unshare_unsafe(flags) }.on(step, || "the calling thread")
 }
 
-/// Unmounts, in the calling thread's namespace, everything but the root and `/proc`: a process that
-/// lives long in a namespace of its own ([`unshare_mounts`]) must keep no other file system busy.
+/// Unmounts, in the calling thread's namespace, everything but `/`, `/proc` and `/dev`: a process
+/// that lives long in a namespace of its own ([`unshare_mounts`]) must keep no other file system
+/// busy.
 ///
 /// What the kernel does not let go stays: mounts that came with a user namespace are locked.
 pub fn leave_mounts() -> Result<()> {
     for mount in crate::mountinfo::mounts()?.iter().rev() {
-        if ["/", "/proc"].map(Path::new).contains(&&*mount.mount_point) {
+        if ["/", "/proc", "/dev"]
+            .map(Path::new)
+            .contains(&&*mount.mount_point)
+        {
             continue;
         }
         if let Err(error) = crate::mount::unmount(&mount.mount_point, UnmountFlags::DETACH) {

@@ -17,7 +17,7 @@ use rustix::net::{
 use rustix::process::Pid;
 
 use crate::error::{Context, Result};
-use crate::syscall::check_int;
+use crate::syscall::{check_int, check_long};
 
 /// Who listened at the other end, or connected to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +63,24 @@ pub fn inherited(number: RawFd) -> Result<OwnedFd> {
     check_int(copy).on("fcntl(F_DUPFD_CLOEXEC)", || format!("descriptor {number}"))?;
     // SAFETY: the kernel has just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// Closes all descriptors above the standard streams that this process was started with, but
+/// `kept`: a daemon must keep nobody's pipe open.
+///
+/// For the beginning of a program, which has opened nothing itself.
+pub fn close_inherited(kept: RawFd) -> Result<()> {
+    let kept = kept.max(2).unsigned_abs();
+    for (first, last) in [(3, kept - 1), (kept + 1, u32::MAX)] {
+        if first > last {
+            continue;
+        }
+        // SAFETY: close_range(2) takes numbers; nothing in this process owns what they name, as
+        // the caller says.
+        let returned = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+        check_long(returned).on("close_range", || format!("{first} to {last}"))?;
+    }
+    Ok(())
 }
 
 /// Sends all of `bytes`, and an open file with the first of them.

@@ -13,7 +13,9 @@ use strata_sys::mount::{DetachedMount, MountAttributes};
 #[derive(Debug, thiserror::Error)]
 pub enum UnionError {
     /// A union of nothing.
-    #[error("no branch is given; `br=UPPER=rw:LOWER=ro`, or `lowerdir=LOWER,upperdir=UPPER,workdir=WORK`")]
+    #[error(
+        "no branch is given; `br=UPPER=rw:LOWER=ro`, or `lowerdir=LOWER,upperdir=UPPER,workdir=WORK`"
+    )]
     NoBranch,
     /// A branch cannot be used.
     #[error("branch `{}`: {errno}", path.display())]
@@ -60,12 +62,14 @@ pub fn serve(
         posix_acl: options.acl,
         attributes: MountAttributes::empty(),
     };
+    let branches = super::control::Fixed(options.branches.clone());
     let union = Union::open(options).map_err(|(path, errno)| UnionError::Branch { path, errno })?;
     let (session, mount) = Session::new(&session_options)?;
     union.connect(Kernel {
         notifier: session.notifier(),
         passthrough: session.features().passthrough(),
     });
+    super::control::listen(&mount, branches);
     ready(mount).map_err(UnionError::Taken)?;
     session.run(&union)?;
     Ok(())

@@ -10,7 +10,6 @@ use rustix::process::Pid;
 use std::net::Shutdown;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -24,8 +23,12 @@ const TIME_LIMIT: Duration = Duration::from_mins(1);
 
 /// Starts `program` to serve `source` with the `options` of mount(8), and takes its mount.
 ///
-/// The daemon belongs to no session of the caller's, and outlives it.
-pub fn start(program: &Path, source: &str, options: &str) -> Result<(DetachedMount, Daemon)> {
+/// The daemon makes itself independent of its parent, and outlives it.
+pub fn start(
+    program: &Path,
+    source: &str,
+    options: impl AsRef<[u8]>,
+) -> Result<(DetachedMount, Daemon)> {
     let io = |error: std::io::Error| {
         Error::io("mount", error)
             .because("the file system's program does not start")
@@ -38,14 +41,12 @@ pub fn start(program: &Path, source: &str, options: &str) -> Result<(DetachedMou
         .stdin(OwnedFd::from(theirs))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        // Signals of a terminal go to the caller's group.
-        .process_group(0)
         .spawn()
         .map_err(io)?;
     let daemon = Daemon::of(Pid::from_child(&child))?;
     // Whatever fails from here on, the daemon ends with its socket, and is waited for.
     let mut ending = Ending(Some(daemon));
-    let request = [source.as_bytes(), options.as_bytes()].join(&0);
+    let request = [source.as_bytes(), options.as_ref()].join(&0);
     let asked = socket::send(&ours, &request, None)
         .map_err(Error::from)
         .and_then(|()| ours.shutdown(Shutdown::Write).map_err(io));
@@ -129,10 +130,13 @@ impl Handover {
 
     /// Tells why there is no mount.
     pub fn refuse(self, error: &Error) -> Result<()> {
-        let reason = error.chain();
+        let chain = error.chain();
+        // The other side says operation and kind itself.
+        let head = format!("{}: {}: ", error.operation(), error.kind().phrase());
+        let reason = chain.strip_prefix(&head).unwrap_or(&chain);
         let parts = [
             error.kind().phrase(),
-            &reason,
+            reason,
             error.hint_text().unwrap_or_default(),
         ];
         let text = format!("error\0{}", parts.join("\0"));
@@ -159,12 +163,14 @@ mod tests {
             source: String::new(),
             options: Vec::new(),
         };
-        let error = Error::new(ErrorKind::NoSpace, "mount").hint("make room");
+        let error = Error::new(ErrorKind::NoSpace, "mount")
+            .because("full")
+            .hint("make room");
         handover.refuse(&error).unwrap();
         let (text, file) = socket::receive(&ours, LONGEST_ANSWER).unwrap();
         assert!(file.is_none());
         let told = told(&text).unwrap();
-        assert_eq!(told.kind(), ErrorKind::NoSpace);
+        assert_eq!(told.to_string(), error.to_string());
         assert_eq!(told.hint_text(), Some("make room"));
     }
 

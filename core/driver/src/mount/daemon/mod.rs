@@ -45,7 +45,7 @@ pub(super) fn build(step: &MountStep) -> Result<(DetachedMount, Daemon)> {
     start(
         &program,
         &classic.source.to_string_lossy(),
-        &classic.option_text(),
+        classic.option_text(),
     )
 }
 

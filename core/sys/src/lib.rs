@@ -22,6 +22,7 @@ pub mod mount;
 pub mod mountinfo;
 pub mod namespace;
 pub mod quota;
+pub mod socket;
 pub mod statmount;
 mod syscall;
 pub mod thread;

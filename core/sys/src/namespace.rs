@@ -16,7 +16,7 @@ use rustix::thread::UnshareFlags;
 
 use crate::error::{Context, Result, SysError};
 use crate::file::read_whole;
-use crate::mount::set_private_propagation;
+use crate::mount::{UnmountFlags, set_private_propagation};
 use crate::syscall::{check_int, last_errno};
 
 /// Gives the calling thread a mount namespace of its own (and a working directory of its own, so
@@ -73,6 +73,26 @@ fn unshare(flags: UnshareFlags, step: &'static str) -> Result<()> {
     // SAFETY: unshare(2): without CLONE_FILES the thread keeps sharing its descriptors with the
     // others, which is all that rustix asks for.
     unsafe { rustix::thread::unshare_unsafe(flags) }.on(step, || "the calling thread")
+}
+
+/// Unmounts, in the calling thread's namespace, everything but `/`, `/proc` and `/dev`: a process
+/// that lives long in a namespace of its own ([`unshare_mounts`]) must keep no other file system
+/// busy.
+///
+/// What the kernel does not let go stays: mounts that came with a user namespace are locked.
+pub fn leave_mounts() -> Result<()> {
+    for mount in crate::mountinfo::mounts()?.iter().rev() {
+        if ["/", "/proc", "/dev"]
+            .map(Path::new)
+            .contains(&&*mount.mount_point)
+        {
+            continue;
+        }
+        if let Err(error) = crate::mount::unmount(&mount.mount_point, UnmountFlags::DETACH) {
+            tracing::debug!(%error, "stays mounted in this namespace");
+        }
+    }
+    Ok(())
 }
 
 /// Runs `work` on a fresh thread with a mount namespace of its own, and waits for it. What it

@@ -1,4 +1,5 @@
 //! The AUFS-style driver.
 #![forbid(unsafe_code)]
 
+mod error;
 pub mod union;

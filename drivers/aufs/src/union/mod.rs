@@ -6,6 +6,7 @@
 
 mod attributes;
 mod branch;
+pub mod control;
 mod copyup;
 mod create;
 mod filesystem;
@@ -23,6 +24,7 @@ mod serve;
 mod state;
 mod xino;
 
+pub use control::BranchControl;
 pub use options::{
     Access, BranchOption, Coherence, CopyUpOnOpen, CopyUpPolicy, CreatePolicy, OptionError, Udba,
     UnionOptions, Xino,

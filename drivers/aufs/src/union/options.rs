@@ -105,6 +105,10 @@ pub enum Xino {
 
 /// What a union is mounted with.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own in the words of a mount"
+)]
 pub struct UnionOptions {
     /// Top first.
     pub branches: Vec<BranchOption>,
@@ -147,14 +151,14 @@ pub struct OptionError {
 }
 
 impl OptionError {
-    fn new(reason: impl Into<String>) -> Self {
+    pub(crate) fn new(reason: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),
             hint: None,
         }
     }
 
-    fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }

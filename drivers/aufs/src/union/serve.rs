@@ -62,12 +62,14 @@ pub fn serve(
         posix_acl: options.acl,
         attributes: MountAttributes::empty(),
     };
+    let branches = super::control::Fixed(options.branches.clone());
     let union = Union::open(options).map_err(|(path, errno)| UnionError::Branch { path, errno })?;
     let (session, mount) = Session::new(&session_options)?;
     union.connect(Kernel {
         notifier: session.notifier(),
         passthrough: session.features().passthrough(),
     });
+    super::control::listen(&mount, branches);
     ready(mount).map_err(UnionError::Taken)?;
     session.run(&union)?;
     Ok(())

@@ -6,6 +6,7 @@
 use rustix::fs::{Mode, OFlags, Statx, StatxFlags};
 use rustix::io::Errno;
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
@@ -27,7 +28,9 @@ pub(crate) struct Record {
 /// The numbers of one branch's copies.
 #[derive(Debug)]
 pub(crate) struct Numbers {
-    path: Option<PathBuf>,
+    /// Where the log is: an open directory, since paths mean nothing any more once the daemon has
+    /// left the mounts that it was started among, and a name.
+    home: Option<(OwnedFd, OsString)>,
     file: OnceLock<OwnedFd>,
     append: Mutex<()>,
     known: RwLock<HashMap<u64, Record>>,
@@ -54,7 +57,14 @@ impl Numbers {
         let mut known = HashMap::new();
         let mut copies = HashMap::new();
         let mut gone = HashMap::new();
+        let mut home = None;
         if let Some(path) = &path {
+            let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+                return Err(Errno::ISDIR);
+            };
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let directory = rustix::fs::open(directory, flags, Mode::empty())?;
+            home = Some((directory, name.to_owned()));
             let log = match fs_err::read(path) {
                 Ok(log) => log,
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
@@ -76,7 +86,7 @@ impl Numbers {
             }
         }
         Ok(Self {
-            path,
+            home,
             file: OnceLock::new(),
             append: Mutex::new(()),
             known: RwLock::new(known),
@@ -195,14 +205,14 @@ impl Numbers {
 
     /// The log, made when it is first needed.
     fn file(&self) -> Result<Option<&OwnedFd>, Errno> {
-        let Some(path) = &self.path else {
+        let Some((directory, name)) = &self.home else {
             return Ok(None);
         };
         if let Some(file) = self.file.get() {
             return Ok(Some(file));
         }
         let flags = OFlags::CREATE | OFlags::RDWR | OFlags::APPEND | OFlags::CLOEXEC;
-        let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?;
+        let file = rustix::fs::openat(directory, name, flags, Mode::RUSR | Mode::WUSR)?;
         // A record that a crash cut off would put all later ones out of step.
         let length = rustix::fs::fstat(&file)?.st_size.unsigned_abs();
         let whole = length - length % RECORD as u64;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use strata_sys::mount::MountAttributes;
 
 const KNOWN: &str = "br, add, append, prepend, lowerdir, lowerdir+, upperdir, workdir, create, \
-                     cpup, udba, diropq, xino, noxino, plink, noplink, dirperm1, acl, sum, nosum, \
+                     cpup, udba, diropq, xino, noxino, plink, noplink, dirperm1, acl, noacl, sum, nosum, \
                      coherence, threads, log, ro, rw, and those of mount(8)";
 
 /// Words that mount(8) and fstab(5) have for everybody, and that say nothing to a union.
@@ -79,8 +79,8 @@ impl UnionOptions {
             create: CreatePolicy::default(),
             copy_up: CopyUpPolicy::default(),
             plink: true,
-            always_opaque: false,
             acl: false,
+            always_opaque: false,
             xino: Xino::default(),
             read_only: false,
             sum: false,
@@ -195,6 +195,7 @@ impl UnionOptions {
             "sum" => self.sum = true,
             "nosum" => self.sum = false,
             "acl" => self.acl = true,
+            "noacl" => self.acl = false,
             "dirperm1" => {}
             "nodirperm1" => {
                 return Err(OptionError::new(

@@ -1,3 +1,5 @@
+//! What texts of options mean.
+
 use super::*;
 use std::path::Path;
 
@@ -105,7 +107,9 @@ fn policies_and_switches_are_read() {
     assert_eq!(options.coherence, Coherence::Fast);
     assert_eq!(options.threads, Some(3));
     assert_eq!(options.log.as_deref(), Some(Path::new("/l")));
-    assert!(options.always_opaque && options.sum && options.read_only && !options.plink);
+    assert!(
+        options.acl && options.always_opaque && options.sum && options.read_only && !options.plink
+    );
     let defaults = parse("br=/u,ro,rw");
     assert!(defaults.plink && !defaults.read_only && !defaults.always_opaque);
     assert_eq!(parse("br=/u,create=rr").create, CreatePolicy::RoundRobin);

@@ -100,7 +100,7 @@ impl Union {
         let target = (writable.orphans.as_fd(), &*draft.name);
         self.copier.attributes(source, target, 0o700)?;
         let stat = statx_at(writable.orphans.as_fd(), &draft.name)?;
-        writable.numbers.set(&stat, node.number(), 0, false)?;
+        branch.numbers()?.set(&stat, node.number(), 0, false)?;
         let opened = Arc::new(open_path(&writable.orphans, &draft.name)?);
         draft.place(above, name)?;
         self.table
@@ -236,9 +236,8 @@ impl Union {
             node.set_number(upper.branch.raw_number(stat.stx_ino));
         }
         let linked = several && self.options.plink;
-        writable
-            .numbers
-            .set(&stat, node.number(), pending, linked)?;
+        let numbers = upper.branch.numbers()?;
+        numbers.set(&stat, node.number(), pending, linked)?;
         draft.place(upper, name)?;
         self.settle(node, other, upper, name, &stat);
         other.pending = pending;
@@ -279,8 +278,8 @@ impl Union {
 
     /// Names of a file below that are removed already.
     pub(crate) fn gone(&self, branch: &Branch, node: &Node) -> u32 {
-        let writable = branch.writable.as_ref();
-        writable.map_or(0, |writable| writable.numbers.gone(node.number()))
+        let numbers = branch.numbers.as_ref();
+        numbers.map_or(0, |numbers| numbers.gone(node.number()))
     }
 
     fn link_pseudo(
@@ -330,9 +329,8 @@ impl Union {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(error),
         }
-        writable
-            .numbers
-            .set(&stat, node.number(), other.pending, true)?;
+        let numbers = branch.numbers()?;
+        numbers.set(&stat, node.number(), other.pending, true)?;
         other.linked = true;
         Ok(())
     }
@@ -366,10 +364,7 @@ impl Union {
         Place::named(upper.directory, c"").set_times(&times_of(&before))?;
         other.pending -= 1;
         let copy = other.place.stat()?.stx_ino;
-        branch
-            .writable()?
-            .numbers
-            .update(copy, other.pending, other.linked)
+        branch.numbers()?.update(copy, other.pending, other.linked)
     }
 
     /// A file that has no name that we know but is in use: a copy without a name either, or with a
@@ -394,7 +389,7 @@ impl Union {
                 directory: Arc::new(held.try_clone().map_err(|_| Errno::MFILE)?),
             };
             self.link_pseudo(&upper, node.number(), &stat, &draft.name)?;
-            writable.numbers.set(&stat, node.number(), names, true)?;
+            branch.numbers()?.set(&stat, node.number(), names, true)?;
             other.pending = names;
             other.linked = true;
             self.table

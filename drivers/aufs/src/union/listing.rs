@@ -6,7 +6,7 @@ use super::names::{self, Meaning};
 use super::node::{Directory, Node};
 use super::place::{errno, file_type, find_at};
 use super::state::Union;
-use rustix::fs::{FileType, Mode, OFlags, SeekFrom};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
@@ -145,6 +145,12 @@ fn listed(directory: &Directory) -> Result<Vec<Listed>, Errno> {
     Ok(names)
 }
 
+/// The names that a directory shows.
+pub(crate) fn names_of(directory: &Directory) -> Result<Vec<CString>, Errno> {
+    let names = listed(directory)?.into_iter();
+    Ok(names.map(|listed| listed.name).collect())
+}
+
 /// Whether a directory shows no name at all.
 pub(crate) fn is_empty(directory: &Directory) -> Result<bool, Errno> {
     Ok(listed(directory)?.is_empty())
@@ -281,8 +287,8 @@ impl Union {
     /// The number that stat(2) would give.
     fn listed_number(&self, directory: &Directory, listed: &Listed) -> u64 {
         let part = &directory.parts[usize::from(listed.part)];
-        let writable = part.branch.writable.as_ref();
-        if writable.is_some_and(|writable| writable.numbers.may_know(listed.inode))
+        let numbers = part.branch.numbers.as_ref();
+        if numbers.is_some_and(|numbers| numbers.may_know(listed.inode))
             && let Ok(Some(stat)) = find_at(part.directory.as_fd(), &listed.name)
         {
             return part.branch.number(&stat);
@@ -293,9 +299,4 @@ impl Union {
 
 fn found(directory: &Directory, from: usize, listed: &Listed) -> Result<Option<Top>, Errno> {
     top(directory, from, &listed.name)
-}
-
-/// Where a descriptor of a directory stands again at its start.
-pub(crate) fn rewind(directory: &OwnedFd) -> Result<(), Errno> {
-    rustix::fs::seek(directory, SeekFrom::Start(0)).map(drop)
 }

@@ -404,14 +404,6 @@ impl Table {
         self.ids(id).remove(&id.0);
     }
 
-    /// How many nodes there are.
-    pub(crate) fn len(&self) -> usize {
-        let shards = self.by_id.iter();
-        shards
-            .map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner).len())
-            .sum()
-    }
-
     /// All nodes.
     pub(crate) fn all(&self) -> Vec<Arc<Node>> {
         let mut nodes = Vec::new();

@@ -8,7 +8,6 @@ use super::place::{attr, statx_at};
 use rustix::fs::Statx;
 use rustix::io::Errno;
 use std::collections::HashMap;
-use std::ffi::CStr;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -26,6 +25,8 @@ const LOOK_AGAIN: Ttl = Duration::ZERO;
 pub(crate) struct Union {
     pub(crate) options: UnionOptions,
     branches: RwLock<Vec<Arc<Branch>>>,
+    /// Devices of all branches that there were: their places are in inode numbers.
+    pub(crate) devices: Mutex<Vec<(u32, u32)>>,
     pub(crate) table: Table,
     pub(crate) root: Arc<Node>,
     pub(crate) copier: InodeCopier,
@@ -50,11 +51,16 @@ impl Union {
         let mut branches = Vec::new();
         for option in &options.branches {
             let written = option.access == Access::ReadWrite && !options.read_only;
-            let first = !branches
-                .iter()
-                .any(|branch: &Arc<Branch>| branch.is_writable());
+            let first = if written {
+                !branches
+                    .iter()
+                    .any(|branch: &Arc<Branch>| branch.is_writable())
+            } else {
+                // Of a branch that was written before, and is only read now.
+                branches.is_empty() && matches!(&options.xino, Xino::At(file) if file.exists())
+            };
             let xino = match &options.xino {
-                Xino::At(path) if written && first => Some(path.clone()),
+                Xino::At(path) if first => Some(path.clone()),
                 Xino::Beside | Xino::At(_) if written => beside(&option.path),
                 _ => None,
             };
@@ -63,19 +69,7 @@ impl Union {
             branches.push(Arc::new(branch));
         }
         let keep = options.udba == Udba::None;
-        let mut parts = Vec::new();
-        for branch in &branches {
-            parts.push(Part {
-                marks: super::marks::Marks::unread(keep || !branch.is_writable()),
-                directory: branch.root.clone(),
-                branch: branch.clone(),
-            });
-            let part = parts.last().expect("one was pushed");
-            let cut = branch.whiteouts && part.marks.opaque(&part.directory).unwrap_or(false);
-            if cut {
-                break;
-            }
-        }
+        let parts = root_parts(&branches, |branch| keep || !branch.is_writable());
         let number = branches.first().map_or(Ok(1), |branch| {
             let stat = statx_at(branch.root.as_fd(), c"");
             stat.map(|stat| branch.number(&stat))
@@ -86,6 +80,7 @@ impl Union {
         Ok(Self {
             options,
             branches: RwLock::new(branches),
+            devices: Mutex::new(devices),
             table,
             root,
             copier: InodeCopier::default(),
@@ -357,7 +352,7 @@ fn links_of(directory: &Directory, top: Attr) -> u32 {
 }
 
 /// `.NAME.xino` in the directory of the branch.
-fn beside(branch: &std::path::Path) -> Option<PathBuf> {
+pub(crate) fn beside(branch: &std::path::Path) -> Option<PathBuf> {
     let branch = fs_err::canonicalize(branch).ok()?;
     let name = branch.file_name()?;
     let mut file = std::ffi::OsString::from(".");
@@ -366,13 +361,26 @@ fn beside(branch: &std::path::Path) -> Option<PathBuf> {
     Some(branch.with_file_name(file))
 }
 
+/// The parts of the root: all branches, down to one that is opaque.
+pub(crate) fn root_parts(branches: &[Arc<Branch>], keeps: impl Fn(&Branch) -> bool) -> Vec<Part> {
+    let mut parts = Vec::new();
+    for branch in branches {
+        let part = Part {
+            marks: super::marks::Marks::unread(keeps(branch)),
+            directory: branch.root.clone(),
+            branch: branch.clone(),
+        };
+        let cut = branch.whiteouts && part.marks.opaque(&part.directory).unwrap_or(false);
+        parts.push(part);
+        if cut {
+            break;
+        }
+    }
+    parts
+}
+
 /// The part of a directory that lies in `branch`.
 pub(crate) fn part_in<'a>(directory: &'a Directory, branch: &Arc<Branch>) -> Option<&'a Part> {
     let mut parts = directory.parts.iter();
     parts.find(|part| Arc::ptr_eq(&part.branch, branch))
-}
-
-/// The place of a name, for messages.
-pub(crate) fn shown(name: &CStr) -> String {
-    name.to_string_lossy().into_owned()
 }

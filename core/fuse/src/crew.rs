@@ -41,7 +41,7 @@ pub(crate) struct Crew {
 #[derive(Debug, Default)]
 pub(crate) struct Looks {
     answers: u32,
-    looks: u32,
+    judged: u32,
     found: u32,
 }
 
@@ -115,11 +115,11 @@ impl Crew {
             return;
         }
         looks.answers = 0;
-        looks.looks += 1;
+        looks.judged += 1;
         let mut polled = [PollFd::new(&device, PollFlags::IN)];
         let now = Timespec::default();
         looks.found += u32::from(poll(&mut polled, Some(&now)).is_ok_and(|found| found > 0));
-        if looks.looks < LOOKS {
+        if looks.judged < LOOKS {
             return;
         }
         if looks.found >= CROWDED {

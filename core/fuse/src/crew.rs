@@ -104,8 +104,9 @@ impl Crew {
 
     /// A request was taken.
     pub(crate) fn begin(&self) {
-        self.inside.fetch_add(1, Ordering::Relaxed);
-        if self.unwatched.load(Ordering::Relaxed) {
+        // In one order with the watcher's: either it sees this request, or this thread sees it go.
+        self.inside.fetch_add(1, Ordering::SeqCst);
+        if self.unwatched.load(Ordering::SeqCst) {
             let _gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
             self.unwatched.store(false, Ordering::Relaxed);
             self.work.notify_all();
@@ -182,7 +183,10 @@ impl Crew {
                     self.want_one_more();
                 }
             } else if answered == before {
-                self.unwatched.store(true, Ordering::Relaxed);
+                self.unwatched.store(true, Ordering::SeqCst);
+                if self.inside.load(Ordering::SeqCst) > 0 {
+                    self.unwatched.store(false, Ordering::SeqCst);
+                }
             }
             before = answered;
         }

@@ -5,6 +5,7 @@
 //! this crate, and no meaning: it knows no union.
 #![forbid(unsafe_code)]
 
+mod crew;
 mod dispatch;
 mod filesystem;
 mod notify;

@@ -2,8 +2,8 @@
 
 use crate::types::{Backing, NodeId};
 use crate::wire::{
-    DeleteOut, EXPIRE_ONLY, InvalEntryOut, InvalInodeOut, NOTIFY_DELETE, NOTIFY_INVAL_ENTRY,
-    NOTIFY_INVAL_INODE, OutHeader,
+    DeleteOut, EXPIRE_ONLY, InvalEntryOut, InvalInodeOut, NOTIFY_DELETE, NOTIFY_INC_EPOCH,
+    NOTIFY_INVAL_ENTRY, NOTIFY_INVAL_INODE, OutHeader,
 };
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -50,6 +50,12 @@ impl Notifier {
     /// The cached name, positive or negative, is no longer good.
     pub fn inval_entry(&self, parent: NodeId, name: &CStr) -> Result<(), Errno> {
         self.inval_entry_with(parent, name, 0)
+    }
+
+    /// All names, positive and negative, are to be looked up again. Since Linux 6.16, protocol
+    /// 7.44; before that `EINVAL`.
+    pub fn new_epoch(&self) -> Result<(), Errno> {
+        self.tell(NOTIFY_INC_EPOCH, &[0u8; 0], None)
     }
 
     /// The name is to be looked up again at its next use; mounts on it stay. Since Linux 6.2.

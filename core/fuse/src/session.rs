@@ -1,5 +1,6 @@
 //! A connection to the kernel: made, agreed on, served.
 
+use crate::crew::{Crew, Looks};
 use crate::dispatch::{Promise, Server};
 use crate::filesystem::Filesystem;
 use crate::notify::Notifier;
@@ -166,17 +167,22 @@ impl Session {
             setxattr_ext: self.features.has(init::SETXATTR_EXT),
         };
         let held = HeldSignals::hold()?;
+        let crew = Crew::new(self.threads);
         let result = std::thread::scope(|scope| {
+            scope.spawn(|| crew.watch());
             let threads: Vec<_> = devices
                 .iter()
                 .map(|device| {
                     std::thread::Builder::new()
                         .name("strata-fuse".to_owned())
-                        .spawn_scoped(scope, || serve(&server, device))
+                        .spawn_scoped(scope, || take_turns(&crew, &server, device))
                         .map_err(|error| SysError::new("pthread_create", error, "a FUSE thread"))
                 })
                 .collect();
             let mut result = Ok(());
+            if threads.iter().all(Result::is_err) {
+                crew.end();
+            }
             for thread in threads {
                 let ended = thread.and_then(|thread| {
                     thread
@@ -311,33 +317,76 @@ fn read_request(device: impl AsFd, buffer: &mut [u8]) -> Result<usize, Errno> {
     }
 }
 
-/// Answers requests until the connection ends: for each, one read and one write.
-fn serve<F: Filesystem + ?Sized>(server: &Server<'_, F>, device: &OwnedFd) -> Result<(), SysError> {
-    let mut input = vec![0; buffer_size()];
-    let mut reply = Reply::new(MAX_TRANSFER);
-    loop {
-        let length = match read_request(device, &mut input) {
+/// Serves when needed, until the connection ends.
+fn take_turns<F: Filesystem + ?Sized>(
+    crew: &Crew,
+    server: &Server<'_, F>,
+    device: &OwnedFd,
+) -> Result<(), SysError> {
+    let mut buffers = None;
+    while crew.join() {
+        let (input, reply) =
+            buffers.get_or_insert_with(|| (vec![0; buffer_size()], Reply::new(MAX_TRANSFER)));
+        match serve(crew, server, device, input, reply) {
+            Ok(End::Surplus) => {}
+            Ok(End::Unmounted) => {
+                crew.end();
+                return Ok(());
+            }
+            Err(error) => {
+                crew.end();
+                return Err(error);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Why a thread serves no longer.
+enum End {
+    Surplus,
+    Unmounted,
+}
+
+/// Answers requests until the connection ends, or others do: for each, one read and one write.
+fn serve<F: Filesystem + ?Sized>(
+    crew: &Crew,
+    server: &Server<'_, F>,
+    device: &OwnedFd,
+    input: &mut [u8],
+    reply: &mut Reply,
+) -> Result<End, SysError> {
+    let mut looks = Looks::default();
+    while !crew.is_surplus() {
+        let length = match read_request(device, input) {
             Ok(length) => length,
-            Err(Errno::NODEV) => return Ok(()),
+            Err(Errno::NODEV) => return Ok(End::Unmounted),
             Err(errno) => return Err(SysError::new("read", errno, DEVICE)),
         };
         let Ok(mut request) = Request::parse(&input[..length]) else {
             tracing::error!(length, "request without a header");
             continue;
         };
+        crew.begin();
         reply.clear();
-        let Some(result) = server.serve(&mut request, &mut reply) else {
-            continue;
-        };
-        let message = reply.message(request.header.unique, result.map(drop));
-        if let Err(errno) = rustix::io::write(device, message) {
-            // ENOENT: the connection was aborted meanwhile.
-            if errno != Errno::NOENT {
-                tracing::error!(opcode = request.header.opcode, %errno, "answer refused");
+        if let Some(result) = server.serve(&mut request, reply) {
+            let message = reply.message(request.header.unique, result.map(drop));
+            if let Err(errno) = rustix::io::write(device, message) {
+                // ENOENT: the connection was aborted meanwhile.
+                if errno != Errno::NOENT {
+                    tracing::error!(opcode = request.header.opcode, %errno, "answer refused");
+                }
+                server.take_back(result.unwrap_or(Promise::None), reply.body());
             }
-            server.take_back(result.unwrap_or(Promise::None), reply.body());
         }
+        // While one that nobody waits for was answered, its caller may have asked again.
+        let waited_for = !matches!(
+            request.header.opcode,
+            opcode::RELEASE | opcode::RELEASEDIR | opcode::FORGET | opcode::BATCH_FORGET
+        );
+        crew.answered(waited_for.then_some(&mut looks), device);
     }
+    Ok(End::Surplus)
 }
 
 /// Keeps signals that would end the process in the middle of a request from this thread, and from

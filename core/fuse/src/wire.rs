@@ -117,6 +117,7 @@ pub(crate) const NOTIFY_INVAL_INODE: i32 = 2;
 pub(crate) const NOTIFY_INVAL_ENTRY: i32 = 3;
 /// Likewise.
 pub(crate) const NOTIFY_DELETE: i32 = 6;
+pub(crate) const NOTIFY_INC_EPOCH: i32 = 8;
 
 /// Declares structures of the wire, and checks their sizes.
 macro_rules! wire {

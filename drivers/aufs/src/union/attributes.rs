@@ -3,6 +3,7 @@
 use super::copyup::Content;
 use super::node::{Body, Node};
 use super::open::drop_set_id;
+use super::options::Udba;
 use super::place::Place;
 use super::state::Union;
 use rustix::fs::{StatVfsMountFlags, Timespec, Timestamps};
@@ -16,6 +17,9 @@ use strata_fuse::{AttrReply, SetAttr, StatFs, TimeChange};
 const UTIME_NOW: i64 = 0x3fff_ffff;
 const UTIME_OMIT: i64 = 0x3fff_fffe;
 
+/// What a program may do beyond its user; the kernel asks for it at each change of a file.
+const CAPABILITY: &CStr = c"security.capability";
+
 /// Flags of setxattr(2).
 const XATTR_CREATE: u32 = 1;
 const XATTR_REPLACE: u32 = 2;
@@ -24,7 +28,7 @@ impl Union {
     /// Where the attributes of a node stand.
     fn place(node: &Node) -> Result<Place, Errno> {
         match &node.body {
-            Body::Directory(_) => {
+            Body::Directory { .. } => {
                 let directory = node.directory()?;
                 Ok(Place::named(directory.parts[0].directory.clone(), c""))
             }
@@ -35,7 +39,7 @@ impl Union {
     /// Likewise, where they may be changed.
     fn place_to_change(&self, node: &Arc<Node>, content: Content) -> Result<Place, Errno> {
         match &node.body {
-            Body::Directory(_) => Ok(Place::named(self.upper_of(node)?.directory, c"")),
+            Body::Directory { .. } => Ok(Place::named(self.upper_of(node)?.directory, c"")),
             Body::Other(_) => {
                 self.copy_up(node, content)?;
                 Ok(node.other()?.place.clone())
@@ -82,7 +86,19 @@ impl Union {
 
     pub(crate) fn xattr(&self, node: &Arc<Node>, name: &CStr) -> Result<Vec<u8>, Errno> {
         self.refuse_acl(name)?;
-        Self::place(node)?.xattr(name)?.ok_or(Errno::NODATA)
+        let capability = name == CAPABILITY;
+        if capability && node.plain.load(Ordering::Relaxed) {
+            return Err(Errno::NODATA);
+        }
+        match Self::place(node)?.xattr(name)? {
+            Some(value) => Ok(value),
+            None => {
+                if capability && self.options.udba == Udba::None {
+                    node.plain.store(true, Ordering::Relaxed);
+                }
+                Err(Errno::NODATA)
+            }
+        }
     }
 
     pub(crate) fn xattrs(node: &Arc<Node>) -> Result<Vec<u8>, Errno> {
@@ -106,6 +122,7 @@ impl Union {
                 return Err(Errno::NODATA);
             }
         }
+        node.plain.store(false, Ordering::Relaxed);
         let place = self.place_to_change(node, Content::All)?;
         place.set_xattr(name, value)?;
         forget_acl(node);
@@ -125,7 +142,10 @@ impl Union {
     /// Space of the first branch that is written; of all, where that is asked for.
     pub(crate) fn space(&self) -> Result<StatFs, Errno> {
         let branches = self.branches();
-        let written: Vec<_> = branches.iter().filter(|branch| branch.is_writable()).collect();
+        let written: Vec<_> = branches
+            .iter()
+            .filter(|branch| branch.is_writable())
+            .collect();
         let first = written.first().copied().or(branches.first());
         let shown = if self.options.sum {
             branches.iter().collect()

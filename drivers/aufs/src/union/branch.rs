@@ -1,7 +1,7 @@
 //! A branch: a directory of its own mount, which the kernel keeps read-only unless it is written.
 
 use super::names;
-use super::options::{Access, BranchOption, CopyUpOnOpen};
+use super::options::{BranchOption, CopyUpOnOpen};
 use super::place::{errno, statx_at};
 use super::xino::Numbers;
 use rustix::fs::{AtFlags, Mode, OFlags, Statx};
@@ -23,8 +23,6 @@ pub(crate) struct Writable {
     pub(crate) orphans: OwnedFd,
     /// Pseudo-links.
     pub(crate) pseudo_links: Arc<OwnedFd>,
-    /// Numbers of copies.
-    pub(crate) numbers: Numbers,
     unlinked_whiteouts: bool,
     temporary: AtomicU64,
 }
@@ -34,15 +32,15 @@ pub(crate) struct Writable {
 pub(crate) struct Branch {
     /// Which file system of the union it lies on.
     file_system: u8,
-    /// Its device.
-    device: (u32, u32),
     pub(crate) path: PathBuf,
-    pub(crate) access: Access,
+    option: BranchOption,
     /// Whether whiteouts in it count.
     pub(crate) whiteouts: bool,
     pub(crate) copy_up_on_open: CopyUpOnOpen,
     pub(crate) root: Arc<OwnedFd>,
     pub(crate) writable: Option<Writable>,
+    /// Numbers of copies, of a branch that is or was written.
+    pub(crate) numbers: Option<Numbers>,
     _mount: DetachedMount,
 }
 
@@ -54,14 +52,27 @@ impl Branch {
         xino: Option<PathBuf>,
         devices: &mut Vec<(u32, u32)>,
     ) -> Result<Self, Errno> {
-        let attributes = if written {
-            MountAttributes::empty()
-        } else {
-            MountAttributes::READ_ONLY | MountAttributes::NOATIME
-        };
         let path = fs_err::canonicalize(&option.path)
             .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-        let mount = DetachedMount::bind(&path, attributes).map_err(|error| errno(&error))?;
+        let mount = DetachedMount::bind(&path, MountAttributes::empty());
+        let mount = mount.map_err(|error| errno(&error))?;
+        Self::on(mount, option, written, xino, devices)
+    }
+
+    /// Likewise, a branch of which somebody made a mount of its own.
+    pub(crate) fn on(
+        mount: DetachedMount,
+        option: &BranchOption,
+        written: bool,
+        xino: Option<PathBuf>,
+        devices: &mut Vec<(u32, u32)>,
+    ) -> Result<Self, Errno> {
+        if !written {
+            let attributes = MountAttributes::READ_ONLY | MountAttributes::NOATIME;
+            mount
+                .set_attributes(attributes)
+                .map_err(|error| errno(&error))?;
+        }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::openat(&mount, ".", flags, Mode::empty())?;
         let stat = statx_at(root.as_fd(), c"")?;
@@ -73,26 +84,41 @@ impl Branch {
         });
         let file_system = u8::try_from(file_system).map_err(|_| Errno::TOOBIG)?;
         let writable = if written {
-            Some(Writable::open(&root, option.unlinked_whiteouts, xino)?)
+            Some(Writable::open(&root, option.unlinked_whiteouts)?)
+        } else {
+            None
+        };
+        let numbers = if written || xino.is_some() {
+            Some(Numbers::open(xino)?)
         } else {
             None
         };
         Ok(Self {
             file_system,
-            device,
-            path,
-            access: option.access,
+            path: option.path.clone(),
+            option: option.clone(),
             whiteouts: written || option.whiteouts,
             copy_up_on_open: option.copy_up_on_open,
             root: Arc::new(root),
             writable,
+            numbers,
             _mount: mount,
         })
+    }
+
+    /// What it was mounted with.
+    pub(crate) fn option(&self) -> BranchOption {
+        self.option.clone()
     }
 
     /// What it takes to write, or `EROFS`.
     pub(crate) fn writable(&self) -> Result<&Writable, Errno> {
         self.writable.as_ref().ok_or(Errno::ROFS)
+    }
+
+    /// Where numbers of copies are kept; of a branch that is written.
+    pub(crate) fn numbers(&self) -> Result<&Numbers, Errno> {
+        self.numbers.as_ref().ok_or(Errno::ROFS)
     }
 
     pub(crate) fn is_writable(&self) -> bool {
@@ -114,7 +140,7 @@ impl Branch {
 
     /// The number under which callers see the inode.
     pub(crate) fn number(&self, stat: &Statx) -> u64 {
-        let known = self.writable.as_ref().and_then(|w| w.numbers.of(stat));
+        let known = self.numbers.as_ref().and_then(|numbers| numbers.of(stat));
         known.map_or_else(|| self.raw_number(stat.stx_ino), |record| record.number)
     }
 
@@ -123,16 +149,10 @@ impl Branch {
         let (major, minor) = (stat.stx_dev_major, stat.stx_dev_minor);
         (u64::from(major) << 32 | u64::from(minor), stat.stx_ino)
     }
-
-    /// Likewise, of an inode of the branch's own device.
-    pub(crate) fn identity_of(&self, inode: u64) -> (u64, u64) {
-        let (major, minor) = self.device;
-        (u64::from(major) << 32 | u64::from(minor), inode)
-    }
 }
 
 impl Writable {
-    fn open(root: &OwnedFd, unlinked: bool, xino: Option<PathBuf>) -> Result<Self, Errno> {
+    fn open(root: &OwnedFd, unlinked: bool) -> Result<Self, Errno> {
         let directory = |name: &CStr| {
             match rustix::fs::mkdirat(root, name, Mode::RWXU) {
                 Ok(()) | Err(Errno::EXIST) => {}
@@ -144,7 +164,6 @@ impl Writable {
         let writable = Self {
             orphans: directory(names::ORPHANS)?,
             pseudo_links: Arc::new(directory(names::PSEUDO_LINKS)?),
-            numbers: Numbers::open(xino)?,
             unlinked_whiteouts: unlinked,
             temporary: AtomicU64::new(0),
         };
@@ -158,7 +177,10 @@ impl Writable {
     /// A name in the directory of orphans that nobody else has.
     pub(crate) fn temporary(&self) -> CString {
         let number = self.temporary.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{:x}.{number:x}", rustix::process::getpid().as_raw_nonzero());
+        let name = format!(
+            "{:x}.{number:x}",
+            rustix::process::getpid().as_raw_nonzero()
+        );
         CString::new(name).expect("digits have no NUL")
     }
 

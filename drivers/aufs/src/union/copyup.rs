@@ -68,11 +68,7 @@ impl Drop for Draft<'_> {
 
 impl Union {
     /// The directory in `branch`; made there, with its parents, if it is not.
-    pub(crate) fn upper_in(
-        &self,
-        node: &Arc<Node>,
-        branch: &Arc<Branch>,
-    ) -> Result<Upper, Errno> {
+    pub(crate) fn upper_in(&self, node: &Arc<Node>, branch: &Arc<Branch>) -> Result<Upper, Errno> {
         let home = {
             let directory = node.directory()?;
             if let Some(part) = part_in(&directory, branch) {
@@ -104,10 +100,11 @@ impl Union {
         let target = (writable.orphans.as_fd(), &*draft.name);
         self.copier.attributes(source, target, 0o700)?;
         let stat = statx_at(writable.orphans.as_fd(), &draft.name)?;
-        writable.numbers.set(&stat, node.number(), 0, false)?;
+        branch.numbers()?.set(&stat, node.number(), 0, false)?;
         let opened = Arc::new(open_path(&writable.orphans, &draft.name)?);
         draft.place(above, name)?;
-        self.table.also(node, Identity::from(branch.identity(&stat)));
+        self.table
+            .also(node, Identity::from(branch.identity(&stat)));
         let part = Part {
             branch: branch.clone(),
             directory: opened,
@@ -206,9 +203,10 @@ impl Union {
             if other.branch.is_writable() {
                 return Ok(());
             }
-            let still = other.home.as_ref().is_some_and(|(now, same)| {
-                Arc::ptr_eq(now, &parent) && *same == name
-            });
+            let still = other
+                .home
+                .as_ref()
+                .is_some_and(|(now, same)| Arc::ptr_eq(now, &parent) && *same == name);
             if still {
                 return self.copy_to(node, &mut other, &upper, &name, content);
             }
@@ -238,7 +236,8 @@ impl Union {
             node.set_number(upper.branch.raw_number(stat.stx_ino));
         }
         let linked = several && self.options.plink;
-        writable.numbers.set(&stat, node.number(), pending, linked)?;
+        let numbers = upper.branch.numbers()?;
+        numbers.set(&stat, node.number(), pending, linked)?;
         draft.place(upper, name)?;
         self.settle(node, other, upper, name, &stat);
         other.pending = pending;
@@ -266,19 +265,21 @@ impl Union {
             other.superseded = true;
             self.table.disown(node);
         } else {
-            self.table.also(node, Identity::from(upper.branch.identity(stat)));
+            self.table
+                .also(node, Identity::from(upper.branch.identity(stat)));
         }
     }
 
     /// Likewise, of a file in a branch below.
     pub(crate) fn gone_below(&self, branch: &Arc<Branch>, node: &Node) -> u32 {
-        self.nearest_above(branch).map_or(0, |above| self.gone(&above, node))
+        self.nearest_above(branch)
+            .map_or(0, |above| self.gone(&above, node))
     }
 
     /// Names of a file below that are removed already.
     pub(crate) fn gone(&self, branch: &Branch, node: &Node) -> u32 {
-        let writable = branch.writable.as_ref();
-        writable.map_or(0, |writable| writable.numbers.gone(node.number()))
+        let numbers = branch.numbers.as_ref();
+        numbers.map_or(0, |numbers| numbers.gone(node.number()))
     }
 
     fn link_pseudo(
@@ -291,13 +292,24 @@ impl Union {
         let writable = upper.branch.writable()?;
         let link = pseudo_link(number, stat.stx_ino);
         let flags = rustix::fs::AtFlags::empty();
-        let linked =
-            rustix::fs::linkat(&writable.orphans, draft, &*writable.pseudo_links, &*link, flags);
+        let linked = rustix::fs::linkat(
+            &writable.orphans,
+            draft,
+            &*writable.pseudo_links,
+            &*link,
+            flags,
+        );
         match linked {
             Err(Errno::EXIST) => {
                 // Of an inode that had the number before, and is gone.
                 rustix::fs::unlinkat(&*writable.pseudo_links, &*link, flags)?;
-                rustix::fs::linkat(&writable.orphans, draft, &*writable.pseudo_links, &*link, flags)
+                rustix::fs::linkat(
+                    &writable.orphans,
+                    draft,
+                    &*writable.pseudo_links,
+                    &*link,
+                    flags,
+                )
             }
             other => other,
         }
@@ -317,7 +329,8 @@ impl Union {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(error),
         }
-        writable.numbers.set(&stat, node.number(), other.pending, true)?;
+        let numbers = branch.numbers()?;
+        numbers.set(&stat, node.number(), other.pending, true)?;
         other.linked = true;
         Ok(())
     }
@@ -336,7 +349,9 @@ impl Union {
         };
         let upper = self.upper_in(&parent, &branch)?;
         let mut other = node.other_mut()?;
-        let still = other.unmade.take_if(|(now, same)| Arc::ptr_eq(now, &parent) && *same == name);
+        let still = other
+            .unmade
+            .take_if(|(now, same)| Arc::ptr_eq(now, &parent) && *same == name);
         if still.is_none() || other.pending == 0 {
             return Ok(());
         }
@@ -349,7 +364,7 @@ impl Union {
         Place::named(upper.directory, c"").set_times(&times_of(&before))?;
         other.pending -= 1;
         let copy = other.place.stat()?.stx_ino;
-        branch.writable()?.numbers.update(copy, other.pending, other.linked)
+        branch.numbers()?.update(copy, other.pending, other.linked)
     }
 
     /// A file that has no name that we know but is in use: a copy without a name either, or with a
@@ -374,10 +389,11 @@ impl Union {
                 directory: Arc::new(held.try_clone().map_err(|_| Errno::MFILE)?),
             };
             self.link_pseudo(&upper, node.number(), &stat, &draft.name)?;
-            writable.numbers.set(&stat, node.number(), names, true)?;
+            branch.numbers()?.set(&stat, node.number(), names, true)?;
             other.pending = names;
             other.linked = true;
-            self.table.also(node, Identity::from(branch.identity(&stat)));
+            self.table
+                .also(node, Identity::from(branch.identity(&stat)));
         }
         drop(draft);
         other.branch = branch;
@@ -424,7 +440,8 @@ impl Union {
             }
         }
         let source = (other.place.directory.as_fd(), &*other.place.name);
-        self.copier.attributes(source, (directory.as_fd(), name), made)
+        self.copier
+            .attributes(source, (directory.as_fd(), name), made)
     }
 }
 

@@ -6,14 +6,15 @@ use super::marks::Marks;
 use super::names;
 use super::node::{Body, Directory, Identity, Node, Other, Part, home};
 use super::open::handle_of;
+use super::options::Udba;
 use super::place::{Place, file_type, statx_at};
 use super::state::{Union, part_in};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use std::ffi::CStr;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, RwLock};
 use strata_fuse::{Caller, Created, Entry, Made};
 
 const ACL_UNKNOWN: u8 = 0;
@@ -56,7 +57,11 @@ impl Union {
         if known == ACL_UNKNOWN {
             let place = Place::named(upper.directory.clone(), c"");
             let acl = place.xattr(c"system.posix_acl_default");
-            known = if matches!(acl, Ok(Some(_))) { ACL_SOME } else { ACL_NONE };
+            known = if matches!(acl, Ok(Some(_))) {
+                ACL_SOME
+            } else {
+                ACL_NONE
+            };
             if self.keeps_marks(&upper.branch) {
                 directory.default_acl.store(known, Ordering::Relaxed);
             }
@@ -127,6 +132,9 @@ impl Union {
             .and_then(|()| self.uncover(parent, name, &spot))
             .inspect_err(|_| undo(&spot.upper, name, FileType::RegularFile))?;
         let (node, top) = self.made_node(parent, name, &spot.upper)?;
+        if self.options.udba == Udba::None {
+            node.plain.store(true, Ordering::Relaxed);
+        }
         let open = self.adopt(&node, file)?;
         let ttl = self.name_ttl(&*parent.directory()?);
         let entry = self.entry(&node, Some(&top.stat), ttl)?;
@@ -159,9 +167,11 @@ impl Union {
         let branch = upper.branch.clone();
         let number = branch.raw_number(stat.stx_ino);
         let identity = Identity::from(branch.identity(&stat));
-        let node = self.table.find_or_make(&identity, FileType::RegularFile, number, || {
-            Body::Other(RwLock::new(Other::new(branch, place)))
-        });
+        let node = self
+            .table
+            .find_or_make(&identity, FileType::RegularFile, number, || {
+                Body::from(Other::new(branch, place))
+            });
         let open = self.adopt(&node, file)?;
         let entry = self.entry(&node, Some(&stat), strata_fuse::Ttl::ZERO)?;
         Ok(Created { entry, open })
@@ -194,14 +204,16 @@ impl Union {
         let stat = statx_at(inside.as_fd(), c"")?;
         let identity = Identity::from(upper.branch.identity(&stat));
         let number = upper.branch.raw_number(stat.stx_ino);
-        let node = self.table.find_or_make(&identity, FileType::Directory, number, || {
-            let part = Part {
-                branch: upper.branch.clone(),
-                directory: Arc::new(inside),
-                marks,
-            };
-            Body::Directory(RwLock::new(Directory::new(home(parent, name), vec![part])))
-        });
+        let node = self
+            .table
+            .find_or_make(&identity, FileType::Directory, number, || {
+                let part = Part {
+                    branch: upper.branch.clone(),
+                    directory: Arc::new(inside),
+                    marks,
+                };
+                Body::from(Directory::new(home(parent, name), vec![part]))
+            });
         let ttl = self.name_ttl(&*parent.directory()?);
         self.entry(&node, Some(&stat), ttl)
     }
@@ -269,7 +281,9 @@ impl Union {
         };
         let upper = self.upper_in(parent, &branch)?;
         let spot = self.spot_in(parent, name, upper)?;
-        node.other()?.place.link_to(spot.upper.directory.as_fd(), name)?;
+        node.other()?
+            .place
+            .link_to(spot.upper.directory.as_fd(), name)?;
         self.uncover(parent, name, &spot)?;
         let ttl = self.name_ttl(&*parent.directory()?);
         let entry = self.entry(node, None, ttl)?;
@@ -288,9 +302,8 @@ fn undo(upper: &Upper, name: &CStr, kind: FileType) {
     };
     if kind == FileType::Directory {
         let inside = super::lookup::open_path(&upper.directory, name);
-        let _nothing = inside.map(|inside| {
-            rustix::fs::unlinkat(&inside, names::OPAQUE, AtFlags::empty())
-        });
+        let _nothing =
+            inside.map(|inside| rustix::fs::unlinkat(&inside, names::OPAQUE, AtFlags::empty()));
     }
     if let Err(error) = rustix::fs::unlinkat(&*upper.directory, name, flags) {
         tracing::warn!(%error, "what could not be finished is left behind");

@@ -1,7 +1,7 @@
 //! The kernel's requests, each passed to where it is answered.
 
-use super::listing::OpenDirectory;
-use super::node::Node;
+use super::listing::Reading;
+use super::node::{Body, Node};
 use super::open::node_id;
 use super::options::CopyUpOnOpen;
 use super::rename::End;
@@ -165,8 +165,15 @@ impl Filesystem for Union {
         kind: ReaddirKind,
         sink: &mut dyn DirectorySink,
     ) -> Result<(), Errno> {
+        let node = self.node(node)?;
+        if self.keeps_listings() {
+            let Body::Directory { reading, .. } = &node.body else {
+                return Err(Errno::NOTDIR);
+            };
+            return self.list(&node, reading, offset, kind, sink);
+        }
         let open = self.opened_directory(handle)?;
-        self.list(&self.node(node)?, &open, offset, kind, sink)
+        self.list(&node, &open, offset, kind, sink)
     }
 
     fn releasedir(&self, _node: NodeId, handle: Handle) {
@@ -220,6 +227,10 @@ impl Filesystem for Union {
 
 impl Union {
     fn open_listing(&self, node: &Arc<Node>) -> Result<OpenReply, Errno> {
+        if self.keeps_listings() {
+            // The kernel does not ask again, and caches what it reads until a name changes.
+            return Err(Errno::NOSYS);
+        }
         let copies = {
             let directory = node.directory()?;
             let top = &directory.parts[0].branch;
@@ -228,6 +239,6 @@ impl Union {
         if copies {
             self.upper_of(node)?;
         }
-        Ok(OpenReply::cached(self.open_directory(OpenDirectory::default())))
+        Ok(OpenReply::cached(self.open_directory(Reading::default())))
     }
 }

@@ -6,9 +6,9 @@ use super::names::{self, Meaning};
 use super::node::{Directory, Node};
 use super::place::{errno, file_type, find_at};
 use super::state::Union;
-use rustix::fs::{FileType, Mode, OFlags, SeekFrom};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,10 +28,65 @@ struct Listed {
     part: u16,
 }
 
-/// A directory that a caller reads: its names as they were when it began.
+/// A directory that callers read: its names as they were when they began.
 #[derive(Debug, Default)]
-pub(crate) struct OpenDirectory {
-    listing: Mutex<Option<Arc<Vec<Listed>>>>,
+pub(crate) struct Reading {
+    inner: Mutex<Names>,
+}
+
+#[derive(Debug, Default)]
+struct Names {
+    /// A name keeps its place for as long as somebody is reading; none where it was removed.
+    names: Arc<Vec<Option<Listed>>>,
+    /// How many began and did not come to the end.
+    readers: u32,
+}
+
+impl Reading {
+    /// The names, from `offset` on: found out anew by who begins.
+    fn from(
+        &self,
+        offset: u64,
+        fresh: impl FnOnce() -> Result<Vec<Listed>, Errno>,
+    ) -> Result<Arc<Vec<Option<Listed>>>, Errno> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if offset == 0 {
+            let fresh = fresh()?;
+            inner.names = Arc::new(if inner.readers == 0 {
+                fresh.into_iter().map(Some).collect()
+            } else {
+                keep_places(&inner.names, fresh)
+            });
+            inner.readers += 1;
+        } else if inner.names.is_empty() {
+            inner.names = Arc::new(fresh()?.into_iter().map(Some).collect());
+        }
+        Ok(inner.names.clone())
+    }
+
+    /// One of them came to the end.
+    fn end(&self) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.readers = inner.readers.saturating_sub(1);
+        if inner.readers == 0 {
+            inner.names = Arc::default();
+        }
+    }
+}
+
+/// Names that are there still stay where they were; new ones come after.
+fn keep_places(old: &[Option<Listed>], fresh: Vec<Listed>) -> Vec<Option<Listed>> {
+    let mut fresh: HashMap<CString, Listed> = fresh
+        .into_iter()
+        .map(|listed| (listed.name.clone(), listed))
+        .collect();
+    let kept = old.iter().map(|place| {
+        let listed = place.as_ref()?;
+        fresh.remove(&listed.name)
+    });
+    let mut names: Vec<_> = kept.collect();
+    names.extend(fresh.into_values().map(Some));
+    names
 }
 
 /// Opens a directory to read it.
@@ -90,6 +145,12 @@ fn listed(directory: &Directory) -> Result<Vec<Listed>, Errno> {
     Ok(names)
 }
 
+/// The names that a directory shows.
+pub(crate) fn names_of(directory: &Directory) -> Result<Vec<CString>, Errno> {
+    let names = listed(directory)?.into_iter();
+    Ok(names.map(|listed| listed.name).collect())
+}
+
 /// Whether a directory shows no name at all.
 pub(crate) fn is_empty(directory: &Directory) -> Result<bool, Errno> {
     Ok(listed(directory)?.is_empty())
@@ -126,32 +187,28 @@ impl Union {
     pub(crate) fn list(
         &self,
         node: &Arc<Node>,
-        open: &OpenDirectory,
+        open: &Reading,
         offset: u64,
         kind: ReaddirKind,
         sink: &mut dyn DirectorySink,
     ) -> Result<(), Errno> {
         let directory = node.directory()?;
-        let names = {
-            let mut listing = open.listing.lock().unwrap_or_else(PoisonError::into_inner);
-            match &*listing {
-                Some(names) if offset > 0 => names.clone(),
-                _ => {
-                    let names = if directory.removed {
-                        Vec::new()
-                    } else {
-                        listed(&directory)?
-                    };
-                    listing.insert(Arc::new(names)).clone()
-                }
+        let names = open.from(offset, || {
+            if directory.removed {
+                Ok(Vec::new())
+            } else {
+                listed(&directory)
             }
-        };
+        })?;
         let directory_bits = FileType::Directory.as_raw_mode();
         if offset < 1 && !self.dot(c".", node.number(), directory_bits, 1, kind, sink) {
             return Ok(());
         }
         if offset < FIRST {
-            let above = directory.home.as_ref().map_or(node.number(), |(up, _)| up.number());
+            let above = directory
+                .home
+                .as_ref()
+                .map_or(node.number(), |(up, _)| up.number());
             if !self.dot(c"..", above, directory_bits, FIRST, kind, sink) {
                 return Ok(());
             }
@@ -159,9 +216,15 @@ impl Union {
         let ttl = self.name_ttl(&directory);
         let begin = usize::try_from(offset.saturating_sub(FIRST)).unwrap_or(usize::MAX);
         // Until the first part that may change, what was listed is what is there.
-        let fixed = directory.parts.iter().take_while(|part| !part.branch.is_writable());
+        let fixed = directory
+            .parts
+            .iter()
+            .take_while(|part| !part.branch.is_writable());
         let fixed = fixed.count();
         for (index, listed) in names.iter().enumerate().skip(begin) {
+            let Some(listed) = listed else {
+                continue;
+            };
             let next = index as u64 + FIRST + 1;
             let part = usize::from(listed.part);
             if part >= directory.parts.len() {
@@ -191,8 +254,11 @@ impl Union {
                 }
             };
             if !fits {
-                break;
+                return Ok(());
             }
+        }
+        if begin >= names.len() {
+            open.end();
         }
         Ok(())
     }
@@ -221,8 +287,8 @@ impl Union {
     /// The number that stat(2) would give.
     fn listed_number(&self, directory: &Directory, listed: &Listed) -> u64 {
         let part = &directory.parts[usize::from(listed.part)];
-        let writable = part.branch.writable.as_ref();
-        if writable.is_some_and(|writable| writable.numbers.may_know(listed.inode))
+        let numbers = part.branch.numbers.as_ref();
+        if numbers.is_some_and(|numbers| numbers.may_know(listed.inode))
             && let Ok(Some(stat)) = find_at(part.directory.as_fd(), &listed.name)
         {
             return part.branch.number(&stat);
@@ -233,9 +299,4 @@ impl Union {
 
 fn found(directory: &Directory, from: usize, listed: &Listed) -> Result<Option<Top>, Errno> {
     top(directory, from, &listed.name)
-}
-
-/// Where a descriptor of a directory stands again at its start.
-pub(crate) fn rewind(directory: &OwnedFd) -> Result<(), Errno> {
-    rustix::fs::seek(directory, SeekFrom::Start(0)).map(drop)
 }

@@ -2,14 +2,14 @@
 
 use super::names;
 use super::node::{Body, Directory, Identity, Node, Other, Part, home};
-use super::place::{Place, errno_is_absent, file_type, find_at, is_directory, statx_at};
+use super::place::{Place, errno_is_absent, file_type, find_at, is_directory};
 use super::state::Union;
 use rustix::fs::{FileType, Mode, OFlags, Statx};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::sync::{Arc, RwLock};
-use strata_fuse::{Entry, NodeId, Ttl};
+use std::sync::Arc;
+use strata_fuse::{Entry, Ttl};
 
 /// Where a name is found first.
 #[derive(Clone, Copy, Debug)]
@@ -20,11 +20,7 @@ pub(crate) struct Top {
 }
 
 /// The first part from `from` on that has `name`, unless one before it hides it.
-pub(crate) fn top(
-    directory: &Directory,
-    from: usize,
-    name: &CStr,
-) -> Result<Option<Top>, Errno> {
+pub(crate) fn top(directory: &Directory, from: usize, name: &CStr) -> Result<Option<Top>, Errno> {
     let last = directory.parts.len() - 1;
     for (index, part) in directory.parts.iter().enumerate().skip(from) {
         if let Some(stat) = find_at(part.directory.as_fd(), name)? {
@@ -54,7 +50,12 @@ pub(crate) fn open_path(directory: &OwnedFd, name: &CStr) -> Result<OwnedFd, Err
 impl Union {
     /// The parts of the directory `name`, whose topmost is known. What is not a directory in
     /// between is passed over, as aufs does.
-    fn merge(&self, parent: &Directory, name: &CStr, top: &Top) -> Result<Vec<Part>, Errno> {
+    pub(crate) fn merge(
+        &self,
+        parent: &Directory,
+        name: &CStr,
+        top: &Top,
+    ) -> Result<Vec<Part>, Errno> {
         let last = parent.parts.len() - 1;
         let mut parts = Vec::new();
         for (index, part) in parent.parts.iter().enumerate().skip(top.part) {
@@ -100,9 +101,7 @@ impl Union {
             }
             let parts = self.merge(directory, name, top)?;
             let number = part.branch.number(&top.stat);
-            let body = || {
-                Body::Directory(RwLock::new(Directory::new(home(parent, name), parts)))
-            };
+            let body = || Body::from(Directory::new(home(parent, name), parts));
             return Ok(self.table.find_or_make(&inode, kind, number, body));
         }
         let several = top.stat.stx_nlink > 1;
@@ -125,19 +124,20 @@ impl Union {
         name: &CStr,
         stat: &Statx,
     ) -> Arc<Node> {
-        let writable = part.branch.writable.as_ref();
-        let record = writable.and_then(|writable| writable.numbers.of(stat));
+        let numbers = part.branch.numbers.as_ref();
+        let record = numbers.and_then(|numbers| numbers.of(stat));
         let number = part.branch.number(stat);
-        self.table.find_or_make(identity, file_type(stat), number, || {
-            let place = Place::named(part.directory.clone(), name);
-            let mut other = Other::new(part.branch.clone(), place);
-            other.home = home(parent, name);
-            if let Some(record) = record {
-                other.pending = record.pending;
-                other.linked = record.linked;
-            }
-            Body::Other(RwLock::new(other))
-        })
+        self.table
+            .find_or_make(identity, file_type(stat), number, || {
+                let place = Place::named(part.directory.clone(), name);
+                let mut other = Other::new(part.branch.clone(), place);
+                other.home = home(parent, name);
+                if let Some(record) = record {
+                    other.pending = record.pending;
+                    other.linked = record.linked;
+                }
+                Body::from(other)
+            })
     }
 
     /// A lower file with several names: it may have been copied up by another of them.
@@ -179,27 +179,29 @@ impl Union {
     ) -> Result<Option<Arc<Node>>, Errno> {
         let number = part.branch.raw_number(stat.stx_ino);
         for branch in self.branches() {
-            let Some(writable) = &branch.writable else {
+            let Some(numbers) = &branch.numbers else {
                 continue;
             };
-            let Some((copy, record)) = writable.numbers.copy_of(number) else {
+            let Some((copy, record)) = numbers.copy_of(number) else {
                 continue;
             };
-            let link = pseudo_link(number, copy);
-            let Some(there) = find_at(writable.pseudo_links.as_fd(), &link)? else {
+            let link = pseudo_link_path(number, copy);
+            let Some(there) = find_at(branch.root.as_fd(), &link)? else {
                 continue;
             };
-            if there.stx_ino != copy || writable.numbers.of(&there) != Some(record) {
+            if there.stx_ino != copy || numbers.of(&there) != Some(record) {
                 continue;
             }
             let own = Identity::from(branch.identity(&there));
-            let node = self.table.find_or_make(&own, file_type(&there), number, || {
-                let place = Place::named(writable.pseudo_links.clone(), &link);
-                let mut other = Other::new(branch.clone(), place);
-                other.pending = record.pending;
-                other.linked = true;
-                Body::Other(RwLock::new(other))
-            });
+            let node = self
+                .table
+                .find_or_make(&own, file_type(&there), number, || {
+                    let place = Place::named(branch.root.clone(), &link);
+                    let mut other = Other::new(branch.clone(), place);
+                    other.pending = record.pending;
+                    other.linked = true;
+                    Body::from(other)
+                });
             self.table.also(&node, identity.clone());
             return Ok(Some(node));
         }
@@ -292,17 +294,13 @@ impl Drop for Borrowed<'_> {
     }
 }
 
+/// Where it is, from the root of its branch.
+fn pseudo_link_path(number: u64, copy: u64) -> CString {
+    let directory = names::PSEUDO_LINKS.to_string_lossy();
+    CString::new(format!("{directory}/{number}.{copy}")).expect("digits have no NUL")
+}
+
 /// The name of the pseudo-link of a copy: `NUMBER.COPY`, as in aufs.
 pub(crate) fn pseudo_link(number: u64, copy: u64) -> CString {
     CString::new(format!("{number}.{copy}")).expect("digits have no NUL")
-}
-
-/// What is known of a directory's topmost part.
-pub(crate) fn stat_of(directory: &Directory) -> Result<Statx, Errno> {
-    statx_at(directory.parts[0].directory.as_fd(), c"")
-}
-
-/// The node's id as it is given in open files.
-pub(crate) fn is_root(id: NodeId) -> bool {
-    id == NodeId::ROOT
 }

@@ -6,6 +6,7 @@
 
 mod attributes;
 mod branch;
+mod branches;
 pub mod control;
 mod copyup;
 mod create;
@@ -21,6 +22,7 @@ mod place;
 mod remove;
 mod rename;
 mod serve;
+mod settle;
 mod state;
 mod xino;
 
@@ -30,3 +32,4 @@ pub use options::{
     UnionOptions, Xino,
 };
 pub use serve::{UnionError, serve};
+pub use settle::{lacks_names, settle};

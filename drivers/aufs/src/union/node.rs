@@ -1,6 +1,7 @@
 //! What the kernel calls inodes, and the table that finds them.
 
 use super::branch::Branch;
+use super::listing::Reading;
 use super::marks::Marks;
 use super::place::Place;
 use rustix::fs::FileType;
@@ -9,7 +10,7 @@ use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use strata_fuse::{Backing, NodeId};
 
@@ -111,8 +112,27 @@ impl Other {
 
 #[derive(Debug)]
 pub(crate) enum Body {
-    Directory(RwLock<Directory>),
+    Directory {
+        inside: RwLock<Directory>,
+        /// Who reads it without having opened it.
+        reading: Reading,
+    },
     Other(RwLock<Other>),
+}
+
+impl From<Directory> for Body {
+    fn from(directory: Directory) -> Self {
+        Self::Directory {
+            inside: RwLock::new(directory),
+            reading: Reading::default(),
+        }
+    }
+}
+
+impl From<Other> for Body {
+    fn from(other: Other) -> Self {
+        Self::Other(RwLock::new(other))
+    }
 }
 
 #[derive(Debug)]
@@ -130,6 +150,8 @@ pub(crate) struct Node {
     pub(crate) id: NodeId,
     number: AtomicU64,
     pub(crate) kind: FileType,
+    /// It has no capabilities (`security.capability`), for which the kernel asks at each change.
+    pub(crate) plain: AtomicBool,
     references: Mutex<References>,
     pub(crate) body: Body,
 }
@@ -146,8 +168,8 @@ impl Node {
 
     pub(crate) fn directory(&self) -> Result<RwLockReadGuard<'_, Directory>, Errno> {
         match &self.body {
-            Body::Directory(directory) => {
-                Ok(directory.read().unwrap_or_else(PoisonError::into_inner))
+            Body::Directory { inside, .. } => {
+                Ok(inside.read().unwrap_or_else(PoisonError::into_inner))
             }
             Body::Other(_) => Err(Errno::NOTDIR),
         }
@@ -155,8 +177,8 @@ impl Node {
 
     pub(crate) fn directory_mut(&self) -> Result<RwLockWriteGuard<'_, Directory>, Errno> {
         match &self.body {
-            Body::Directory(directory) => {
-                Ok(directory.write().unwrap_or_else(PoisonError::into_inner))
+            Body::Directory { inside, .. } => {
+                Ok(inside.write().unwrap_or_else(PoisonError::into_inner))
             }
             Body::Other(_) => Err(Errno::NOTDIR),
         }
@@ -165,23 +187,25 @@ impl Node {
     pub(crate) fn other(&self) -> Result<RwLockReadGuard<'_, Other>, Errno> {
         match &self.body {
             Body::Other(other) => Ok(other.read().unwrap_or_else(PoisonError::into_inner)),
-            Body::Directory(_) => Err(Errno::ISDIR),
+            Body::Directory { .. } => Err(Errno::ISDIR),
         }
     }
 
     pub(crate) fn other_mut(&self) -> Result<RwLockWriteGuard<'_, Other>, Errno> {
         match &self.body {
             Body::Other(other) => Ok(other.write().unwrap_or_else(PoisonError::into_inner)),
-            Body::Directory(_) => Err(Errno::ISDIR),
+            Body::Directory { .. } => Err(Errno::ISDIR),
         }
     }
 
     pub(crate) fn is_directory(&self) -> bool {
-        matches!(self.body, Body::Directory(_))
+        matches!(self.body, Body::Directory { .. })
     }
 
     fn references(&self) -> MutexGuard<'_, References> {
-        self.references.lock().unwrap_or_else(PoisonError::into_inner)
+        self.references
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -226,11 +250,12 @@ impl Table {
             by_id: (0..SHARDS).map(|_| RwLock::default()).collect(),
             by_identity: (0..SHARDS).map(|_| Mutex::default()).collect(),
         };
-        let body = Body::Directory(RwLock::new(root));
+        let body = Body::from(root);
         let root = Arc::new(Node {
             id: NodeId::ROOT,
             number: AtomicU64::new(number),
             kind: FileType::Directory,
+            plain: AtomicBool::new(false),
             references: Mutex::new(References {
                 count: 1,
                 dead: false,
@@ -313,6 +338,7 @@ impl Table {
             id,
             number: AtomicU64::new(number),
             kind,
+            plain: AtomicBool::new(false),
             references: Mutex::new(References {
                 count: 1,
                 dead: false,
@@ -349,7 +375,10 @@ impl Table {
     fn remove_identities(&self, node: &Arc<Node>, identities: &[Identity]) {
         for identity in identities {
             let mut shard = self.identities(identity);
-            if shard.get(identity).is_some_and(|known| Arc::ptr_eq(known, node)) {
+            if shard
+                .get(identity)
+                .is_some_and(|known| Arc::ptr_eq(known, node))
+            {
                 shard.remove(identity);
             }
         }
@@ -373,14 +402,6 @@ impl Table {
         drop(references);
         self.remove_identities(&node, &identities);
         self.ids(id).remove(&id.0);
-    }
-
-    /// How many nodes there are.
-    pub(crate) fn len(&self) -> usize {
-        let shards = self.by_id.iter();
-        shards
-            .map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner).len())
-            .sum()
     }
 
     /// All nodes.

@@ -116,9 +116,7 @@ impl Union {
         };
         other.mode = match other.mode {
             Mode::Cached(count) if count > 1 => Mode::Cached(count - 1),
-            Mode::Passthrough(backing, count) if count > 1 => {
-                Mode::Passthrough(backing, count - 1)
-            }
+            Mode::Passthrough(backing, count) if count > 1 => Mode::Passthrough(backing, count - 1),
             last => {
                 if let (Mode::Passthrough(backing, _), Some(kernel)) = (last, self.kernel()) {
                     if let Err(error) = kernel.notifier.close_backing(backing) {

@@ -98,9 +98,10 @@ impl Place {
     pub(crate) fn hold(&self) -> Result<OwnedFd, Errno> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         if self.is_held() {
-            return self.directory.try_clone().map_err(|error| {
-                Errno::from_io_error(&error).unwrap_or(Errno::IO)
-            });
+            return self
+                .directory
+                .try_clone()
+                .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO));
         }
         rustix::fs::openat(&*self.directory, &*self.name, flags, Mode::empty())
     }

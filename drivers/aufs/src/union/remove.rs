@@ -79,8 +79,7 @@ impl Union {
         }
         self.prepare_loss(&mut other, &leaving, name)?;
         if leaving.in_upper {
-            let gone =
-                rustix::fs::unlinkat(&*leaving.upper.directory, name, AtFlags::empty());
+            let gone = rustix::fs::unlinkat(&*leaving.upper.directory, name, AtFlags::empty());
             if let Err(error) = gone {
                 if leaving.below {
                     self.unhide(&directory, &leaving.upper, name);
@@ -130,7 +129,7 @@ impl Union {
             if !other.branch.is_writable() {
                 let branch = &leaving.upper.branch;
                 let gone = self.gone(branch, node) + 1;
-                return branch.writable()?.numbers.set_gone(node.number(), gone);
+                return branch.numbers()?.set_gone(node.number(), gone);
             }
             other.pending = other.pending.saturating_sub(1);
         }
@@ -151,7 +150,8 @@ impl Union {
             }
             other.linked = false;
         }
-        writable.numbers.update(stat.stx_ino, other.pending, other.linked)
+        let numbers = branch.numbers()?;
+        numbers.update(stat.stx_ino, other.pending, other.linked)
     }
 
     pub(crate) fn remove_directory(&self, parent: &Arc<Node>, name: &CStr) -> Result<(), Errno> {

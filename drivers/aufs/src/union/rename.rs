@@ -117,7 +117,9 @@ impl Union {
         }
         let node = self.node_of(to.parent, &directory, to.name, &top)?;
         if node.is_directory() {
-            let empty = node.directory().and_then(|inside| listing::is_empty(&inside));
+            let empty = node
+                .directory()
+                .and_then(|inside| listing::is_empty(&inside));
             if empty != Ok(true) {
                 self.release(node);
                 return Err(empty.err().unwrap_or(Errno::NOTEMPTY));
@@ -239,7 +241,9 @@ impl Union {
         if node.is_directory() {
             let mut inside = node.directory_mut()?;
             inside.home = home(to.parent, to.name);
-            inside.parts.retain(|part| Arc::ptr_eq(&part.branch, &there.branch));
+            inside
+                .parts
+                .retain(|part| Arc::ptr_eq(&part.branch, &there.branch));
             return Ok(());
         }
         let mut other = node.other_mut()?;

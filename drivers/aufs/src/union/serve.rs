@@ -5,6 +5,7 @@ use super::state::{Kernel, Union};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use std::path::PathBuf;
+use std::sync::Arc;
 use strata_fuse::{Session, SessionOptions};
 use strata_sys::SysError;
 use strata_sys::mount::{DetachedMount, MountAttributes};
@@ -62,15 +63,15 @@ pub fn serve(
         posix_acl: options.acl,
         attributes: MountAttributes::empty(),
     };
-    let branches = super::control::Fixed(options.branches.clone());
     let union = Union::open(options).map_err(|(path, errno)| UnionError::Branch { path, errno })?;
+    let union = Arc::new(union);
     let (session, mount) = Session::new(&session_options)?;
     union.connect(Kernel {
         notifier: session.notifier(),
         passthrough: session.features().passthrough(),
     });
-    super::control::listen(&mount, branches);
+    super::control::listen(&mount, union.clone());
     ready(mount).map_err(UnionError::Taken)?;
-    session.run(&union)?;
+    session.run(&*union)?;
     Ok(())
 }

@@ -1,14 +1,13 @@
 //! The union: its branches, nodes and open directories, and what all operations use of them.
 
 use super::branch::Branch;
-use super::listing::OpenDirectory;
+use super::listing::Reading;
 use super::node::{Body, Directory, Node, Part, Table};
 use super::options::{Access, Coherence, CreatePolicy, Udba, UnionOptions, Xino};
 use super::place::{attr, statx_at};
 use rustix::fs::Statx;
 use rustix::io::Errno;
 use std::collections::HashMap;
-use std::ffi::CStr;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -26,11 +25,13 @@ const LOOK_AGAIN: Ttl = Duration::ZERO;
 pub(crate) struct Union {
     pub(crate) options: UnionOptions,
     branches: RwLock<Vec<Arc<Branch>>>,
+    /// Devices of all branches that there were: their places are in inode numbers.
+    pub(crate) devices: Mutex<Vec<(u32, u32)>>,
     pub(crate) table: Table,
     pub(crate) root: Arc<Node>,
     pub(crate) copier: InodeCopier,
     session: OnceLock<Kernel>,
-    directories: Mutex<HashMap<u64, Arc<OpenDirectory>>>,
+    directories: Mutex<HashMap<u64, Arc<Reading>>>,
     next_handle: AtomicU64,
     round: AtomicUsize,
     most_free: Mutex<Option<(Instant, usize)>>,
@@ -50,9 +51,16 @@ impl Union {
         let mut branches = Vec::new();
         for option in &options.branches {
             let written = option.access == Access::ReadWrite && !options.read_only;
-            let first = !branches.iter().any(|branch: &Arc<Branch>| branch.is_writable());
+            let first = if written {
+                !branches
+                    .iter()
+                    .any(|branch: &Arc<Branch>| branch.is_writable())
+            } else {
+                // Of a branch that was written before, and is only read now.
+                branches.is_empty() && matches!(&options.xino, Xino::At(file) if file.exists())
+            };
             let xino = match &options.xino {
-                Xino::At(path) if written && first => Some(path.clone()),
+                Xino::At(path) if first => Some(path.clone()),
                 Xino::Beside | Xino::At(_) if written => beside(&option.path),
                 _ => None,
             };
@@ -61,19 +69,7 @@ impl Union {
             branches.push(Arc::new(branch));
         }
         let keep = options.udba == Udba::None;
-        let mut parts = Vec::new();
-        for branch in &branches {
-            parts.push(Part {
-                marks: super::marks::Marks::unread(keep || !branch.is_writable()),
-                directory: branch.root.clone(),
-                branch: branch.clone(),
-            });
-            let part = parts.last().expect("one was pushed");
-            let cut = branch.whiteouts && part.marks.opaque(&part.directory).unwrap_or(false);
-            if cut {
-                break;
-            }
-        }
+        let parts = root_parts(&branches, |branch| keep || !branch.is_writable());
         let number = branches.first().map_or(Ok(1), |branch| {
             let stat = statx_at(branch.root.as_fd(), c"");
             stat.map(|stat| branch.number(&stat))
@@ -84,6 +80,7 @@ impl Union {
         Ok(Self {
             options,
             branches: RwLock::new(branches),
+            devices: Mutex::new(devices),
             table,
             root,
             copier: InodeCopier::default(),
@@ -111,7 +108,10 @@ impl Union {
     }
 
     pub(crate) fn replace_branches(&self, branches: Vec<Arc<Branch>>) {
-        *self.branches.write().unwrap_or_else(PoisonError::into_inner) = branches;
+        *self
+            .branches
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = branches;
     }
 
     fn rank(&self, branch: &Arc<Branch>) -> Option<usize> {
@@ -128,6 +128,15 @@ impl Union {
     /// Whether marks of this branch are known without looking each time.
     pub(crate) fn keeps_marks(&self, branch: &Branch) -> bool {
         self.options.udba == Udba::None || !branch.is_writable()
+    }
+
+    /// Whether directories are read without being opened: nobody else changes a branch, and
+    /// nothing is copied up for being opened.
+    pub(crate) fn keeps_listings(&self) -> bool {
+        let copied = |option: &super::options::BranchOption| {
+            option.copy_up_on_open == super::options::CopyUpOnOpen::All
+        };
+        self.options.udba == Udba::None && !self.options.branches.iter().any(copied)
     }
 
     pub(crate) fn strict(&self) -> bool {
@@ -152,13 +161,17 @@ impl Union {
                 let turn = self.round.fetch_add(1, Ordering::Relaxed);
                 writable[turn % writable.len()].clone()
             }
-            (_, CreatePolicy::MostFree(every)) => writable[self.most_free(&writable, every)].clone(),
+            (_, CreatePolicy::MostFree(every)) => {
+                writable[self.most_free(&writable, every)].clone()
+            }
         };
         // What lies above it in this directory would hide the name.
         let hides = parts
             .iter()
             .take_while(|part| !Arc::ptr_eq(&part.branch, &chosen))
-            .any(|part| part.branch.is_writable() && part.marks.opaque(&part.directory) == Ok(true));
+            .any(|part| {
+                part.branch.is_writable() && part.marks.opaque(&part.directory) == Ok(true)
+            });
         if hides {
             let top = parts.iter().find(|part| part.branch.is_writable());
             return top.map(|part| part.branch.clone()).ok_or(Errno::ROFS);
@@ -167,7 +180,10 @@ impl Union {
     }
 
     fn most_free(&self, writable: &[&Arc<Branch>], every: Duration) -> usize {
-        let mut last = self.most_free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self
+            .most_free
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some((when, which)) = *last
             && when.elapsed() < every
             && which < writable.len()
@@ -188,7 +204,9 @@ impl Union {
     /// nearest one above that is.
     pub(crate) fn nearest_above(&self, branch: &Arc<Branch>) -> Result<Arc<Branch>, Errno> {
         let branches = self.branches();
-        let rank = self.rank(branch).unwrap_or(branches.len().saturating_sub(1));
+        let rank = self
+            .rank(branch)
+            .unwrap_or(branches.len().saturating_sub(1));
         let above = branches[..=rank].iter().rev();
         let mut above = above.filter(|branch| branch.is_writable());
         above.next().cloned().ok_or(Errno::ROFS)
@@ -233,9 +251,13 @@ impl Union {
     }
 
     /// Attributes of a node. `known` is what was just read of where it stands, if it was.
-    pub(crate) fn attributes(&self, node: &Node, known: Option<&Statx>) -> Result<AttrReply, Errno> {
+    pub(crate) fn attributes(
+        &self,
+        node: &Node,
+        known: Option<&Statx>,
+    ) -> Result<AttrReply, Errno> {
         let (attr, ttl) = match &node.body {
-            Body::Directory(_) => {
+            Body::Directory { .. } => {
                 let directory = node.directory()?;
                 let top = &directory.parts[0];
                 let stat = match known {
@@ -256,7 +278,9 @@ impl Union {
                 if other.linked {
                     attr.nlink = attr.nlink.saturating_sub(1) + other.pending;
                 } else if attr.nlink > 1 && !other.branch.is_writable() {
-                    attr.nlink = attr.nlink.saturating_sub(self.gone_below(&other.branch, node));
+                    attr.nlink = attr
+                        .nlink
+                        .saturating_sub(self.gone_below(&other.branch, node));
                 }
                 (attr, self.attr_ttl(&other.branch))
             }
@@ -291,13 +315,13 @@ impl Union {
         }
     }
 
-    pub(crate) fn open_directory(&self, directory: OpenDirectory) -> Handle {
+    pub(crate) fn open_directory(&self, directory: Reading) -> Handle {
         let handle = self.next_handle.fetch_add(1, Ordering::Relaxed);
         self.opened().insert(handle, Arc::new(directory));
         Handle(handle)
     }
 
-    pub(crate) fn opened_directory(&self, handle: Handle) -> Result<Arc<OpenDirectory>, Errno> {
+    pub(crate) fn opened_directory(&self, handle: Handle) -> Result<Arc<Reading>, Errno> {
         self.opened().get(&handle.0).cloned().ok_or(Errno::BADF)
     }
 
@@ -305,8 +329,10 @@ impl Union {
         self.opened().remove(&handle.0);
     }
 
-    fn opened(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<OpenDirectory>>> {
-        self.directories.lock().unwrap_or_else(PoisonError::into_inner)
+    fn opened(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<Reading>>> {
+        self.directories
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -326,7 +352,7 @@ fn links_of(directory: &Directory, top: Attr) -> u32 {
 }
 
 /// `.NAME.xino` in the directory of the branch.
-fn beside(branch: &std::path::Path) -> Option<PathBuf> {
+pub(crate) fn beside(branch: &std::path::Path) -> Option<PathBuf> {
     let branch = fs_err::canonicalize(branch).ok()?;
     let name = branch.file_name()?;
     let mut file = std::ffi::OsString::from(".");
@@ -335,13 +361,26 @@ fn beside(branch: &std::path::Path) -> Option<PathBuf> {
     Some(branch.with_file_name(file))
 }
 
+/// The parts of the root: all branches, down to one that is opaque.
+pub(crate) fn root_parts(branches: &[Arc<Branch>], keeps: impl Fn(&Branch) -> bool) -> Vec<Part> {
+    let mut parts = Vec::new();
+    for branch in branches {
+        let part = Part {
+            marks: super::marks::Marks::unread(keeps(branch)),
+            directory: branch.root.clone(),
+            branch: branch.clone(),
+        };
+        let cut = branch.whiteouts && part.marks.opaque(&part.directory).unwrap_or(false);
+        parts.push(part);
+        if cut {
+            break;
+        }
+    }
+    parts
+}
+
 /// The part of a directory that lies in `branch`.
 pub(crate) fn part_in<'a>(directory: &'a Directory, branch: &Arc<Branch>) -> Option<&'a Part> {
     let mut parts = directory.parts.iter();
     parts.find(|part| Arc::ptr_eq(&part.branch, branch))
-}
-
-/// The place of a name, for messages.
-pub(crate) fn shown(name: &CStr) -> String {
-    name.to_string_lossy().into_owned()
 }

@@ -95,11 +95,6 @@ impl Numbers {
         })
     }
 
-    /// Whether anything is known at all.
-    pub(crate) fn is_empty(&self) -> bool {
-        read(&self.known).is_empty()
-    }
-
     /// What is known of the inode that `stat` describes.
     pub(crate) fn of(&self, stat: &Statx) -> Option<Record> {
         let record = *read(&self.known).get(&stat.stx_ino)?;
@@ -118,11 +113,13 @@ impl Numbers {
         (record.number == number && record.linked).then_some((copy, record))
     }
 
-    /// All copies with pseudo-links.
-    pub(crate) fn linked(&self) -> Vec<(u64, Record)> {
+    /// Copies with names that do not stand in the branch yet.
+    pub(crate) fn pending(&self) -> usize {
         let known = read(&self.known);
-        let linked = known.iter().filter(|(_, record)| record.linked);
-        linked.map(|(copy, record)| (*copy, *record)).collect()
+        let pending = known
+            .values()
+            .filter(|record| record.pending > 0 && record.linked);
+        pending.count()
     }
 
     /// Records a copy.

@@ -5,7 +5,7 @@ use rustix::process::{Resource, Rlimit};
 use std::ffi::OsStr;
 use strata_aufs::union::{UnionOptions, serve};
 use strata_driver::mount::daemon::Handover;
-use strata_driver::{Error, Result};
+use strata_driver::{Error, Result, quota};
 use strata_sys::mount::MountAttributes;
 use strata_sys::{namespace, socket};
 
@@ -52,6 +52,8 @@ fn prepare(handover: &Handover) -> Result<UnionOptions> {
     // so itself.
     namespace::unshare_mounts()?;
     raise_file_limit();
+    // What callers write is held to size limits, as theirs would be; never given back.
+    std::mem::forget(quota::Bound::new()?);
     Ok(options)
 }
 

@@ -41,14 +41,29 @@ struct Spot<'a> {
 }
 
 impl Applier<'_> {
+    fn refuse_long_names(&self, path: &[u8]) -> Result<()> {
+        let longest = self.placement.longest_name();
+        let mut names = path.split(|byte| *byte == b'/');
+        match names.find(|name| name.len() > longest) {
+            None => Ok(()),
+            Some(name) => Err(refused(format!(
+                "a name has {} bytes, and a layer of this driver holds at most {longest}",
+                name.len()
+            ))
+            .with("path", path.escape_ascii())),
+        }
+    }
+
     /// Makes what `entry` says. A file is complete only after [`finish_file`](Self::finish_file).
     pub(super) fn entry(&mut self, entry: Entry) -> Result<Option<OpenFile>> {
         if entry.path.is_root() {
             return self.root_entry(&entry).map(|()| None);
         }
+        self.refuse_long_names(entry.path.as_bytes())?;
         let (directory, name) = split(entry.path.as_bytes());
         let parent = self.parent(directory)?;
         let path = join(&parent.path, name);
+        let was_hidden = self.placement.uncover(parent.directory.as_fd(), &path)?;
         let spot = Spot {
             parent: &parent,
             path: &path,
@@ -71,7 +86,16 @@ impl Applier<'_> {
             }
             EntryKind::HardLink { target } => self.hard_link(&spot, target)?,
             EntryKind::Symlink { target } => self.symlink(&spot, &entry, target)?,
-            EntryKind::Directory => self.directory(&spot, &entry)?,
+            EntryKind::Directory => {
+                let kind = self.directory(&spot, &entry)?;
+                if was_hidden {
+                    let opened =
+                        rustix::fs::openat(&parent.directory, name, DIRECTORY, Mode::empty());
+                    let directory = opened.step("cannot open the directory")?;
+                    self.cover(directory.as_fd(), &path)?;
+                }
+                kind
+            }
             EntryKind::CharDevice { major, minor } => {
                 let device = rustix::fs::makedev(*major, *minor);
                 self.node(&spot, &entry, (FileType::CharacterDevice, device))?

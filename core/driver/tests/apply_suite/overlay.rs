@@ -109,6 +109,14 @@ impl Placement for OverlayPlacement {
         }
         Ok(())
     }
+
+    fn uncover(&mut self, _parent: BorrowedFd<'_>, _path: &[u8]) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn longest_name(&self) -> usize {
+        usize::MAX
+    }
 }
 
 /// One item, chosen by numbers.

@@ -2,35 +2,35 @@
 
 use super::placement::{self, DIRECTORY};
 use super::questions::{Question, Questions};
-use super::{Namespace, attributes};
+use super::{UpperMarks, attributes};
+use crate::apply::Below;
+use crate::error::{Error, Result};
 use rustix::fs::{Mode, ResolveFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use strata_driver::apply::Below;
-use strata_driver::{Error, Result};
 
 /// Makes `upper`, which was filled over nothing, mean over `below` what its changesets say.
 ///
-/// The questions of its applies stand beside it, and `below` answers them. Done again after a
+/// The questions of its applies stand beside it in directory `snapshot`, and `below` answers them. Done again after a
 /// crash, nothing more happens.
-pub(super) fn adopt(
+pub fn adopt(
     upper: BorrowedFd<'_>,
     below: BorrowedFd<'_>,
-    namespace: Namespace,
+    marks: &dyn UpperMarks,
     snapshot: &Path,
 ) -> Result<()> {
-    if placement::is_opaque(upper, namespace)? {
-        keeping_times(upper, || placement::hide_root(upper, below, namespace))?;
+    if marks.is_sealed(upper)? {
+        keeping_times(upper, || placement::hide_root(upper, below, marks))?;
     }
     let questions = Questions::load(snapshot)?;
     for (path, question) in questions.iter() {
-        if placement::hidden(upper, namespace, path)? {
+        if placement::hidden(upper, marks, path)? {
             continue;
         }
-        settle(upper, below, namespace, (path, question))?;
+        settle(upper, below, marks, (path, question))?;
     }
     if !questions.root_is_described() {
         attributes::inherit(below, upper).map_err(|error| Error::io("commit", error))?;
@@ -41,7 +41,7 @@ pub(super) fn adopt(
 fn settle(
     upper: BorrowedFd<'_>,
     below: BorrowedFd<'_>,
-    namespace: Namespace,
+    marks: &dyn UpperMarks,
     (path, question): (&[u8], Question),
 ) -> Result<()> {
     let fail = |errno: Errno| {
@@ -62,7 +62,7 @@ fn settle(
                 }
             }
             if question.hide || question.seal {
-                placement::make_opaque(own.as_fd(), namespace)?;
+                marks.seal(own.as_fd())?;
             }
             Ok(())
         }
@@ -73,11 +73,11 @@ fn settle(
             };
             let parent = make_directories(upper, below, directories)?;
             let parent = parent.as_ref().map_or(upper, OwnedFd::as_fd);
-            keeping_times(parent, || placement::make_whiteout(parent, name))
+            keeping_times(parent, || marks.hide(parent, name))
         }
         Err(Errno::NOENT) if question.seal && matches!(found, Below::Directory(_)) => {
             match make_directories(upper, below, path)? {
-                Some(own) => placement::make_opaque(own.as_fd(), namespace),
+                Some(own) => marks.seal(own.as_fd()),
                 None => Ok(()),
             }
         }

@@ -16,9 +16,8 @@ use std::sync::Arc;
 use strata_driver::catalog::{Catalog, CommitRow, Draft, Leftovers, NewSnapshot, Row, SnapshotId};
 use strata_driver::mount::{Detached, Mounter};
 use strata_driver::{
-    Bytes, CommitOptions, Counters, Durability, Error, ErrorKind,
-    MountPlan, PrepareOptions, Result, SnapshotKind, SnapshotName, guard, quota,
-    recovery, upper,
+    Bytes, CommitOptions, Counters, Durability, Error, ErrorKind, MountPlan, PrepareOptions,
+    Result, SnapshotKind, SnapshotName, guard, quota, recovery, upper,
 };
 
 /// One root of the aufs driver, used from blocking threads.

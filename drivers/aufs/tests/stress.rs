@@ -3,7 +3,7 @@
 //!
 //! A few seconds; two minutes with `STRATA_SOAK=1`.
 
-#![expect(clippy::unwrap_used, reason = "a test")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 use std::collections::HashSet;
 use std::os::unix::fs::FileExt as _;
@@ -155,8 +155,8 @@ impl Worker {
             let entry = entry.unwrap();
             assert!(
                 seen.insert(entry.file_name()),
-                "{:?} twice",
-                entry.file_name()
+                "{} twice",
+                entry.file_name().display()
             );
         }
         for file in 0..SHARED {

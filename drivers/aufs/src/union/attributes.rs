@@ -73,7 +73,7 @@ impl Union {
         self.attributes(node, None)
     }
 
-    pub(crate) fn link_target(&self, node: &Arc<Node>) -> Result<Vec<u8>, Errno> {
+    pub(crate) fn link_target(node: &Arc<Node>) -> Result<Vec<u8>, Errno> {
         let place = node.other().map_err(|_| Errno::INVAL)?.place.clone();
         place.readlink()
     }
@@ -93,15 +93,11 @@ impl Union {
         if capability && node.plain.load(Ordering::Relaxed) {
             return Err(Errno::NODATA);
         }
-        match Self::place(node)?.xattr(name)? {
-            Some(value) => Ok(value),
-            None => {
-                if capability && self.options.udba == Udba::None {
-                    node.plain.store(true, Ordering::Relaxed);
-                }
-                Err(Errno::NODATA)
-            }
+        let value = Self::place(node)?.xattr(name)?;
+        if value.is_none() && capability && self.options.udba == Udba::None {
+            node.plain.store(true, Ordering::Relaxed);
         }
+        value.ok_or(Errno::NODATA)
     }
 
     pub(crate) fn xattrs(node: &Arc<Node>) -> Result<Vec<u8>, Errno> {
@@ -210,10 +206,13 @@ fn forget_acl(node: &Node) {
 }
 
 fn stamp(change: Option<TimeChange>) -> Timespec {
-    let (tv_sec, tv_nsec) = match change {
+    let (seconds, fraction) = match change {
         None => (0, UTIME_OMIT),
         Some(TimeChange::Now) => (0, UTIME_NOW),
-        Some(TimeChange::To(seconds, nanoseconds)) => (seconds, i64::from(nanoseconds)),
+        Some(TimeChange::To(seconds, fraction)) => (seconds, i64::from(fraction)),
     };
-    Timespec { tv_sec, tv_nsec }
+    Timespec {
+        tv_sec: seconds,
+        tv_nsec: fraction,
+    }
 }

@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, Statx};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use strata_sys::mount::{DetachedMount, MountAttributes};
@@ -49,7 +49,7 @@ impl Branch {
     pub(crate) fn open(
         option: &BranchOption,
         written: bool,
-        xino: Option<PathBuf>,
+        xino: Option<&Path>,
         devices: &mut Vec<(u32, u32)>,
     ) -> Result<Self, Errno> {
         let path = fs_err::canonicalize(&option.path)
@@ -64,7 +64,7 @@ impl Branch {
         mount: DetachedMount,
         option: &BranchOption,
         written: bool,
-        xino: Option<PathBuf>,
+        xino: Option<&Path>,
         devices: &mut Vec<(u32, u32)>,
     ) -> Result<Self, Errno> {
         if !written {
@@ -145,7 +145,7 @@ impl Branch {
     }
 
     /// What tells an inode from all others: its device, and its number there.
-    pub(crate) fn identity(&self, stat: &Statx) -> (u64, u64) {
+    pub(crate) fn identity(stat: &Statx) -> (u64, u64) {
         let (major, minor) = (stat.stx_dev_major, stat.stx_dev_minor);
         (u64::from(major) << 32 | u64::from(minor), stat.stx_ino)
     }
@@ -174,7 +174,7 @@ impl Writable {
             temporary: AtomicU64::new(0),
         };
         if !unlinked && find_at(root.as_fd(), names::BASE)?.is_none() {
-            writable.make_base(root)?;
+            Self::make_base(root)?;
             made = true;
         }
         if made {
@@ -195,7 +195,7 @@ impl Writable {
         CString::new(name).expect("digits have no NUL")
     }
 
-    fn make_base(&self, root: &OwnedFd) -> Result<(), Errno> {
+    fn make_base(root: &OwnedFd) -> Result<(), Errno> {
         match make_mark(root.as_fd(), names::BASE) {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
             Err(error) => Err(error),
@@ -215,12 +215,12 @@ impl Writable {
                 // The base has all the links it can have: the next ones get another.
                 Err(Errno::MLINK) => {
                     rustix::fs::unlinkat(root, names::BASE, AtFlags::empty())?;
-                    self.make_base(root)?;
+                    Self::make_base(root)?;
                     return self.mark(root, directory, name);
                 }
                 Err(Errno::NOENT) => {
                     // Somebody took the base away; unless the directory is gone itself.
-                    self.make_base(root)?;
+                    Self::make_base(root)?;
                 }
                 Err(_) => {}
             }

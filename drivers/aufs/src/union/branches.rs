@@ -20,7 +20,7 @@ impl Union {
         let keeps = written && self.options.xino != Xino::None;
         let xino = if keeps { beside(&option.path) } else { None };
         let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
-        let branch = Branch::on(root, option, written, xino, &mut devices);
+        let branch = Branch::on(root, option, written, xino.as_deref(), &mut devices);
         let branch = branch.map_err(|errno| {
             Error::io(OPERATION, errno.into()).with("branch", option.path.display())
         })?;
@@ -57,17 +57,17 @@ impl Union {
     }
 
     /// All that is known of directories and files is found out again, from the root down.
-    fn refresh(&self, branches: Vec<Arc<Branch>>) {
-        self.replace_branches(branches.clone());
+    fn refresh(&self, branches: &[Arc<Branch>]) {
+        self.replace_branches(branches.to_vec());
         if let Ok(mut root) = self.root.directory_mut() {
-            root.parts = root_parts(&branches, |branch| self.keeps_marks(branch));
+            root.parts = root_parts(branches, |branch| self.keeps_marks(branch));
         }
         let mut nodes: Vec<_> = self.table.all();
-        nodes.sort_by_cached_key(|node| depth(node));
+        nodes.sort_by_cached_key(depth);
         for node in &nodes {
             let kept = match &node.body {
                 Body::Directory { .. } => self.refresh_directory(node),
-                Body::Other(_) => Self::refresh_other(node, &branches),
+                Body::Other(_) => Self::refresh_other(node, branches),
             };
             if kept.is_none() {
                 self.table.disown(node);
@@ -87,7 +87,7 @@ impl Union {
             return None;
         }
         let parts = self.merge(&above, &name, &top).ok()?;
-        let identity = Identity::from(above.parts[top.part].branch.identity(&top.stat));
+        let identity = Identity::from(Branch::identity(&top.stat));
         node.directory_mut().ok()?.parts = parts;
         self.table.also(node, identity);
         Some(())
@@ -176,7 +176,7 @@ impl BranchControl for Arc<Union> {
         }
         let added = self.new_branch(&branch, root)?;
         branches.insert(at.min(branches.len()), added);
-        self.refresh(branches);
+        self.refresh(&branches);
         Ok(())
     }
 
@@ -190,7 +190,7 @@ impl BranchControl for Arc<Union> {
         }
         self.refuse_open(&branches[at])?;
         branches.remove(at);
-        self.refresh(branches);
+        self.refresh(&branches);
         Ok(())
     }
 
@@ -201,7 +201,7 @@ impl BranchControl for Arc<Union> {
             self.refuse_open(&branches[at])?;
         }
         branches[at] = self.new_branch(&branch, root)?;
-        self.refresh(branches);
+        self.refresh(&branches);
         Ok(())
     }
 }

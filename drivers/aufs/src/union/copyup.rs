@@ -106,7 +106,7 @@ impl Union {
         let opened = Arc::new(open_path(&writable.orphans, &draft.name)?);
         draft.place(above, name)?;
         self.table
-            .also(node, Identity::from(branch.identity(&stat)));
+            .also(node, Identity::from(Branch::identity(&stat)));
         let part = Part {
             branch: branch.clone(),
             directory: opened,
@@ -234,8 +234,8 @@ impl Union {
         let several = source.stx_nlink > 1;
         let mut pending = 0;
         if several && self.options.plink {
-            pending = (source.stx_nlink - 1).saturating_sub(self.gone(&upper.branch, node));
-            self.link_pseudo(upper, node.number(), &stat, &draft.name)?;
+            pending = (source.stx_nlink - 1).saturating_sub(Self::gone(&upper.branch, node));
+            Self::link_pseudo(upper, node.number(), &stat, &draft.name)?;
         } else if several {
             // The other names go on with the old number.
             node.set_number(upper.branch.raw_number(stat.stx_ino));
@@ -271,7 +271,7 @@ impl Union {
             self.table.disown(node);
         } else {
             self.table
-                .also(node, Identity::from(upper.branch.identity(stat)));
+                .also(node, Identity::from(Branch::identity(stat)));
         }
     }
 
@@ -287,22 +287,16 @@ impl Union {
     /// Likewise, of a file in a branch below.
     pub(crate) fn gone_below(&self, branch: &Arc<Branch>, node: &Node) -> u32 {
         self.nearest_above(branch)
-            .map_or(0, |above| self.gone(&above, node))
+            .map_or(0, |above| Self::gone(&above, node))
     }
 
     /// Names of a file below that are removed already.
-    pub(crate) fn gone(&self, branch: &Branch, node: &Node) -> u32 {
+    pub(crate) fn gone(branch: &Branch, node: &Node) -> u32 {
         let numbers = branch.numbers.as_ref();
         numbers.map_or(0, |numbers| numbers.gone(node.number()))
     }
 
-    fn link_pseudo(
-        &self,
-        upper: &Upper,
-        number: u64,
-        stat: &Statx,
-        draft: &CStr,
-    ) -> Result<(), Errno> {
+    fn link_pseudo(upper: &Upper, number: u64, stat: &Statx, draft: &CStr) -> Result<(), Errno> {
         let writable = upper.branch.writable()?;
         let link = pseudo_link(number, stat.stx_ino);
         let flags = rustix::fs::AtFlags::empty();
@@ -330,11 +324,7 @@ impl Union {
     }
 
     /// Makes a pseudo-link of a file that was copied without one.
-    pub(crate) fn link_pseudo_later(
-        &self,
-        node: &Arc<Node>,
-        other: &mut Other,
-    ) -> Result<(), Errno> {
+    pub(crate) fn link_pseudo_later(node: &Arc<Node>, other: &mut Other) -> Result<(), Errno> {
         let branch = other.branch.clone();
         let writable = branch.writable()?;
         let stat = other.place.stat()?;
@@ -395,19 +385,19 @@ impl Union {
         self.make_copy(&other, &source, &writable.orphans, &draft.name, content)?;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let held = rustix::fs::openat(&writable.orphans, &*draft.name, flags, Bits::empty())?;
-        let names = source.stx_nlink.saturating_sub(self.gone(&branch, node));
+        let names = source.stx_nlink.saturating_sub(Self::gone(&branch, node));
         if self.options.plink && source.stx_nlink > 1 && names > 0 {
             let stat = statx_at(held.as_fd(), c"")?;
             let upper = Upper {
                 branch: branch.clone(),
                 directory: Arc::new(held.try_clone().map_err(|_| Errno::MFILE)?),
             };
-            self.link_pseudo(&upper, node.number(), &stat, &draft.name)?;
+            Self::link_pseudo(&upper, node.number(), &stat, &draft.name)?;
             branch.numbers()?.set(&stat, node.number(), names, true)?;
             other.pending = names;
             other.linked = true;
             self.table
-                .also(node, Identity::from(branch.identity(&stat)));
+                .also(node, Identity::from(Branch::identity(&stat)));
         }
         drop(draft);
         other.branch = branch;

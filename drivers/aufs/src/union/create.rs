@@ -1,10 +1,11 @@
 //! Making names.
 
+use super::branch::Branch;
 use super::copyup::{Content, Upper};
 use super::lookup::Top;
 use super::marks::Marks;
 use super::names;
-use super::node::{Body, Directory, Identity, Node, Other, Part, home};
+use super::node::{Body, Directory, Identity, Node, Other, Part, Table, home};
 use super::open::handle_of;
 use super::options::Udba;
 use super::place::{Place, file_type, statx_at};
@@ -31,17 +32,17 @@ impl Union {
     fn spot(&self, parent: &Arc<Node>, name: &CStr) -> Result<Spot, Errno> {
         names::check(name)?;
         let upper = self.upper_for_name(parent)?;
-        self.spot_in(parent, name, upper)
+        Self::spot_in(parent, name, upper)
     }
 
-    fn spot_in(&self, parent: &Arc<Node>, name: &CStr, upper: Upper) -> Result<Spot, Errno> {
+    fn spot_in(parent: &Arc<Node>, name: &CStr, upper: Upper) -> Result<Spot, Errno> {
         let directory = parent.directory()?;
         let part = part_in(&directory, &upper.branch).ok_or(Errno::NOENT)?;
         let whited_out = part.marks.hides(&part.directory, name)?;
         Ok(Spot { upper, whited_out })
     }
 
-    fn uncover(&self, parent: &Arc<Node>, name: &CStr, spot: &Spot) -> Result<(), Errno> {
+    fn uncover(parent: &Arc<Node>, name: &CStr, spot: &Spot) -> Result<(), Errno> {
         if !spot.whited_out {
             return Ok(());
         }
@@ -66,17 +67,13 @@ impl Union {
                 directory.default_acl.store(known, Ordering::Relaxed);
             }
         }
-        let mode = if known == ACL_SOME {
-            made.mode
-        } else {
-            made.mode & !made.umask
-        };
-        Ok(Mode::from_raw_mode(mode & 0o7777))
+        let masked = if known == ACL_SOME { 0 } else { made.umask };
+        Ok(Mode::from_raw_mode(made.mode & !masked & 0o7777))
     }
 
     /// Gives what was made to the caller, as a file system does: the group is the directory's if
     /// that has the set-group-id bit; mkdir(2).
-    fn give(&self, place: &Place, upper: &Upper, caller: Caller, made: Made) -> Result<(), Errno> {
+    fn give(place: &Place, upper: &Upper, caller: Caller, made: Made) -> Result<(), Errno> {
         if (caller.uid, caller.gid) == (0, 0) {
             return Ok(());
         }
@@ -128,8 +125,8 @@ impl Union {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&*spot.upper.directory, name, flags, bits)?;
         let place = Place::named(spot.upper.directory.clone(), name);
-        self.give(&place, &spot.upper, caller, made)
-            .and_then(|()| self.uncover(parent, name, &spot))
+        Self::give(&place, &spot.upper, caller, made)
+            .and_then(|()| Self::uncover(parent, name, &spot))
             .inspect_err(|_| undo(&spot.upper, name, FileType::RegularFile))?;
         let (node, top) = self.made_node(parent, name, &spot.upper)?;
         if self.options.udba == Udba::None {
@@ -162,11 +159,11 @@ impl Union {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&*upper.directory, c".", flags, bits)?;
         let place = Place::held(file.try_clone().map_err(|_| Errno::MFILE)?);
-        self.give(&place, &upper, caller, made)?;
+        Self::give(&place, &upper, caller, made)?;
         let stat = place.stat()?;
         let branch = upper.branch.clone();
         let number = branch.raw_number(stat.stx_ino);
-        let identity = Identity::from(branch.identity(&stat));
+        let identity = Identity::from(Branch::identity(&stat));
         let node = self
             .table
             .find_or_make(&identity, FileType::RegularFile, number, || {
@@ -190,19 +187,19 @@ impl Union {
         rustix::fs::mkdirat(&*upper.directory, name, bits)?;
         let fill = || {
             let place = Place::named(upper.directory.clone(), name);
-            self.give(&place, upper, caller, made)?;
+            Self::give(&place, upper, caller, made)?;
             let inside = super::lookup::open_path(&upper.directory, name)?;
             let marks = Marks::none(self.keeps_marks(&upper.branch));
             // While the whiteout stands it cuts as well, so at no time does anything show through.
             if spot.whited_out || self.options.always_opaque {
                 marks.cut(&upper.branch, &inside)?;
             }
-            self.uncover(parent, name, &spot)?;
+            Self::uncover(parent, name, &spot)?;
             Ok((inside, marks))
         };
         let (inside, marks) = fill().inspect_err(|_| undo(upper, name, FileType::Directory))?;
         let stat = statx_at(inside.as_fd(), c"")?;
-        let identity = Identity::from(upper.branch.identity(&stat));
+        let identity = Identity::from(Branch::identity(&stat));
         let number = upper.branch.raw_number(stat.stx_ino);
         let node = self
             .table
@@ -212,7 +209,7 @@ impl Union {
                     directory: Arc::new(inside),
                     marks,
                 };
-                Body::from(Directory::new(home(parent, name), vec![part]))
+                Body::from(Directory::new(Some(home(parent, name)), vec![part]))
             });
         let ttl = self.name_ttl(&*parent.directory()?);
         self.entry(&node, Some(&stat), ttl)
@@ -235,8 +232,8 @@ impl Union {
         let device = rustix::fs::makedev(made.rdev.0, made.rdev.1);
         rustix::fs::mknodat(&*spot.upper.directory, name, kind, bits, device)?;
         let place = Place::named(spot.upper.directory.clone(), name);
-        self.give(&place, &spot.upper, caller, made)
-            .and_then(|()| self.uncover(parent, name, &spot))
+        Self::give(&place, &spot.upper, caller, made)
+            .and_then(|()| Self::uncover(parent, name, &spot))
             .inspect_err(|_| undo(&spot.upper, name, kind))?;
         self.made_entry(parent, name, &spot.upper)
     }
@@ -256,8 +253,8 @@ impl Union {
             rdev: (0, 0),
         };
         let place = Place::named(spot.upper.directory.clone(), name);
-        self.give(&place, &spot.upper, caller, made)
-            .and_then(|()| self.uncover(parent, name, &spot))
+        Self::give(&place, &spot.upper, caller, made)
+            .and_then(|()| Self::uncover(parent, name, &spot))
             .inspect_err(|_| undo(&spot.upper, name, FileType::Symlink))?;
         self.made_entry(parent, name, &spot.upper)
     }
@@ -275,19 +272,19 @@ impl Union {
         let branch = {
             let mut other = node.other_mut()?;
             if was_lower && self.options.plink && !other.linked {
-                self.link_pseudo_later(node, &mut other)?;
+                Self::link_pseudo_later(node, &mut other)?;
             }
             other.branch.clone()
         };
         let upper = self.upper_in(parent, &branch)?;
-        let spot = self.spot_in(parent, name, upper)?;
+        let spot = Self::spot_in(parent, name, upper)?;
         node.other()?
             .place
             .link_to(spot.upper.directory.as_fd(), name)?;
-        self.uncover(parent, name, &spot)?;
+        Self::uncover(parent, name, &spot)?;
         let ttl = self.name_ttl(&*parent.directory()?);
         let entry = self.entry(node, None, ttl)?;
-        self.table.again(node);
+        Table::again(node);
         Ok(entry)
     }
 }

@@ -39,7 +39,7 @@ impl Filesystem for Union {
     }
 
     fn readlink(&self, node: NodeId) -> Result<Vec<u8>, Errno> {
-        self.link_target(&self.node(node)?)
+        Self::link_target(&self.node(node)?)
     }
 
     fn symlink(&self, c: Caller, parent: NodeId, name: &CStr, to: &CStr) -> Result<Entry, Errno> {
@@ -110,7 +110,7 @@ impl Filesystem for Union {
     }
 
     fn read(&self, h: Handle, offset: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
-        self.read_node(&self.node(node_id(h))?, offset, buffer)
+        Self::read_node(&self.node(node_id(h))?, offset, buffer)
     }
 
     fn write(
@@ -149,7 +149,7 @@ impl Filesystem for Union {
     }
 
     fn lseek(&self, n: NodeId, _h: Handle, offset: u64, whence: u32) -> Result<u64, Errno> {
-        self.seek_node(&self.node(n)?, offset, whence)
+        Self::seek_node(&self.node(n)?, offset, whence)
     }
 
     fn opendir(&self, _caller: Caller, node: NodeId) -> Result<OpenReply, Errno> {

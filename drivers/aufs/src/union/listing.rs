@@ -193,7 +193,7 @@ impl Union {
             }
         })?;
         let directory_bits = FileType::Directory.as_raw_mode();
-        if offset < 1 && !self.dot(c".", node.number(), directory_bits, 1, kind, sink) {
+        if offset < 1 && !Self::dot(c".", node.number(), directory_bits, 1, kind, sink) {
             return Ok(());
         }
         if offset < FIRST {
@@ -201,7 +201,7 @@ impl Union {
                 .home
                 .as_ref()
                 .map_or(node.number(), |(up, _)| up.number());
-            if !self.dot(c"..", above, directory_bits, FIRST, kind, sink) {
+            if !Self::dot(c"..", above, directory_bits, FIRST, kind, sink) {
                 return Ok(());
             }
         }
@@ -221,7 +221,7 @@ impl Union {
             }
             let fits = match kind {
                 ReaddirKind::Plain => {
-                    let ino = self.listed_number(&directory, listed);
+                    let ino = Self::listed_number(&directory, listed);
                     sink.name(&listed.name, ino, listed.kind.as_raw_mode(), next)
                 }
                 ReaddirKind::Plus => {
@@ -253,7 +253,6 @@ impl Union {
     }
 
     fn dot(
-        &self,
         name: &CStr,
         ino: u64,
         bits: u32,
@@ -274,7 +273,7 @@ impl Union {
     }
 
     /// The number that stat(2) would give.
-    fn listed_number(&self, directory: &Directory, listed: &Listed) -> u64 {
+    fn listed_number(directory: &Directory, listed: &Listed) -> u64 {
         let part = &directory.parts[usize::from(listed.part)];
         let numbers = part.branch.numbers.as_ref();
         if numbers.is_some_and(|numbers| numbers.may_know(listed.inode))

@@ -1,5 +1,6 @@
 //! From a name to a node: which branches have it, and which of them show.
 
+use super::branch::Branch;
 use super::names;
 use super::node::{Body, Directory, Identity, Node, Other, Part, home};
 use super::place::{Place, errno_is_absent, file_type, find_at, is_directory};
@@ -109,14 +110,14 @@ impl Union {
     ) -> Result<Arc<Node>, Errno> {
         let part = &directory.parts[top.part];
         let kind = file_type(&top.stat);
-        let inode = Identity::from(part.branch.identity(&top.stat));
+        let inode = Identity::from(Branch::identity(&top.stat));
         if kind == FileType::Directory {
             if let Some(node) = self.table.find(&inode, kind) {
                 return Ok(node);
             }
             let parts = self.merge(directory, name, top)?;
             let number = part.branch.number(&top.stat);
-            let body = || Body::from(Directory::new(home(parent, name), parts));
+            let body = || Body::from(Directory::new(Some(home(parent, name)), parts));
             return Ok(self.table.find_or_make(&inode, kind, number, body));
         }
         let several = top.stat.stx_nlink > 1;
@@ -146,7 +147,7 @@ impl Union {
             .find_or_make(identity, file_type(stat), number, || {
                 let place = Place::named(part.directory.clone(), name);
                 let mut other = Other::new(part.branch.clone(), place);
-                other.home = home(parent, name);
+                other.home = Some(home(parent, name));
                 if let Some(record) = record {
                     other.pending = record.pending;
                     other.linked = record.linked;
@@ -168,18 +169,18 @@ impl Union {
         if self.table.peek(identity).is_none()
             && let Some(node) = self.copied_before(identity, part, &top.stat)?
         {
-            node.other_mut()?.unmade = home(parent, name);
+            node.other_mut()?.unmade = Some(home(parent, name));
             return Ok(node);
         }
         let node = self.make_other(identity, parent, part, name, &top.stat);
         let mut other = node.other_mut()?;
         if other.branch.is_writable() {
-            other.unmade = home(parent, name);
+            other.unmade = Some(home(parent, name));
         }
         // A copy goes to the name by which it was found last.
         if Arc::ptr_eq(&other.branch, &part.branch) && !other.place.is_held() {
             other.place = Place::named(part.directory.clone(), name);
-            other.home = home(parent, name);
+            other.home = Some(home(parent, name));
         }
         drop(other);
         Ok(node)
@@ -207,7 +208,7 @@ impl Union {
             if there.stx_ino != copy || numbers.of(&there) != Some(record) {
                 continue;
             }
-            let own = Identity::from(branch.identity(&there));
+            let own = Identity::from(Branch::identity(&there));
             let node = self
                 .table
                 .find_or_make(&own, file_type(&there), number, || {

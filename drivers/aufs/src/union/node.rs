@@ -351,7 +351,7 @@ impl Table {
     }
 
     /// One more reference to a node that is in use.
-    pub(crate) fn again(&self, node: &Node) {
+    pub(crate) fn again(node: &Node) {
         node.references().count += 1;
     }
 
@@ -416,6 +416,8 @@ impl Table {
 }
 
 /// A name in a directory of the union.
-pub(crate) fn home(parent: &Arc<Node>, name: &CStr) -> Option<(Arc<Node>, CString)> {
-    Some((parent.clone(), name.to_owned()))
+pub(crate) type Home = (Arc<Node>, CString);
+
+pub(crate) fn home(parent: &Arc<Node>, name: &CStr) -> Home {
+    (parent.clone(), name.to_owned())
 }

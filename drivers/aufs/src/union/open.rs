@@ -56,7 +56,7 @@ impl Union {
             return Err(Errno::STALE);
         }
         if truncates {
-            rustix::fs::ftruncate(&*self.writer(&mut other)?, 0)?;
+            rustix::fs::ftruncate(&*Self::writer(&mut other)?, 0)?;
             if kill_suidgid {
                 drop_set_id(&other)?;
             }
@@ -79,7 +79,7 @@ impl Union {
                 reply.passthrough = Some(backing);
             }
             Mode::Closed => {
-                let file = self.reader(other)?;
+                let file = Self::reader(other)?;
                 if let Some(backing) = self.backing(other, &file) {
                     other.mode = Mode::Passthrough(backing, 1);
                     reply.passthrough = Some(backing);
@@ -118,10 +118,10 @@ impl Union {
             Mode::Cached(count) if count > 1 => Mode::Cached(count - 1),
             Mode::Passthrough(backing, count) if count > 1 => Mode::Passthrough(backing, count - 1),
             last => {
-                if let (Mode::Passthrough(backing, _), Some(kernel)) = (last, self.kernel()) {
-                    if let Err(error) = kernel.notifier.close_backing(backing) {
-                        tracing::debug!(%error, "a backing was gone already");
-                    }
+                if let (Mode::Passthrough(backing, _), Some(kernel)) = (last, self.kernel())
+                    && let Err(error) = kernel.notifier.close_backing(backing)
+                {
+                    tracing::debug!(%error, "a backing was gone already");
                 }
                 other.reader = None;
                 other.writer = None;
@@ -131,7 +131,7 @@ impl Union {
     }
 
     /// The file, to read.
-    fn reader(&self, other: &mut Other) -> Result<Arc<OwnedFd>, Errno> {
+    fn reader(other: &mut Other) -> Result<Arc<OwnedFd>, Errno> {
         if let Some(reader) = &other.reader {
             return Ok(reader.clone());
         }
@@ -141,7 +141,7 @@ impl Union {
     }
 
     /// The file, to write: it stands in a branch that is written.
-    fn writer(&self, other: &mut Other) -> Result<Arc<OwnedFd>, Errno> {
+    fn writer(other: &mut Other) -> Result<Arc<OwnedFd>, Errno> {
         if let Some(writer) = &other.writer {
             return Ok(writer.clone());
         }
@@ -154,7 +154,6 @@ impl Union {
     }
 
     pub(crate) fn read_node(
-        &self,
         node: &Arc<Node>,
         offset: u64,
         buffer: &mut [u8],
@@ -162,7 +161,7 @@ impl Union {
         let reader = node.other()?.reader.clone();
         let reader = match reader {
             Some(reader) => reader,
-            None => self.reader(&mut *node.other_mut()?)?,
+            None => Self::reader(&mut *node.other_mut()?)?,
         };
         let mut done = 0;
         while done < buffer.len() {
@@ -218,7 +217,7 @@ impl Union {
             }
         }
         self.copy_up(node, Content::All)?;
-        self.writer(&mut *node.other_mut()?)
+        Self::writer(&mut *node.other_mut()?)
     }
 
     pub(crate) fn sync_node(
@@ -236,7 +235,7 @@ impl Union {
         if !other.branch.is_writable() {
             return Ok(());
         }
-        let file = self.reader(&mut other)?;
+        let file = Self::reader(&mut other)?;
         drop(other);
         if data_only {
             rustix::fs::fdatasync(&*file)
@@ -256,13 +255,8 @@ impl Union {
         rustix::fs::fallocate(&*writer, mode, offset, length)
     }
 
-    pub(crate) fn seek_node(
-        &self,
-        node: &Arc<Node>,
-        offset: u64,
-        whence: u32,
-    ) -> Result<u64, Errno> {
-        let file = self.reader(&mut *node.other_mut()?)?;
+    pub(crate) fn seek_node(node: &Arc<Node>, offset: u64, whence: u32) -> Result<u64, Errno> {
+        let file = Self::reader(&mut *node.other_mut()?)?;
         // linux/fs.h: SEEK_DATA 3, SEEK_HOLE 4. A descriptor of our own: its position is nobody's.
         let from = match whence {
             3 => rustix::fs::SeekFrom::Data(offset),
@@ -280,7 +274,7 @@ impl Union {
             Content::All
         };
         self.copy_up(node, content)?;
-        let writer = self.writer(&mut *node.other_mut()?)?;
+        let writer = Self::writer(&mut *node.other_mut()?)?;
         rustix::fs::ftruncate(&*writer, size)
     }
 }

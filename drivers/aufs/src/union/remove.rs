@@ -46,18 +46,13 @@ impl Union {
     }
 
     /// Whites a name out in the branch.
-    pub(crate) fn hide(
-        &self,
-        directory: &Directory,
-        upper: &Upper,
-        name: &CStr,
-    ) -> Result<(), Errno> {
+    pub(crate) fn hide(directory: &Directory, upper: &Upper, name: &CStr) -> Result<(), Errno> {
         let part = part_in(directory, &upper.branch).ok_or(Errno::NOENT)?;
         part.marks.hide(&part.branch, &part.directory, name)
     }
 
     /// Takes a whiteout away that was made for nothing.
-    pub(crate) fn unhide(&self, directory: &Directory, upper: &Upper, name: &CStr) {
+    pub(crate) fn unhide(directory: &Directory, upper: &Upper, name: &CStr) {
         let part = part_in(directory, &upper.branch);
         if let Some(part) = part
             && let Err(error) = part.marks.show(&part.directory, name)
@@ -75,14 +70,14 @@ impl Union {
         let borrowed = self.borrow(parent, &directory, name, &leaving.top)?;
         let mut other = borrowed.node.other_mut()?;
         if leaving.below {
-            self.hide(&directory, &leaving.upper, name)?;
+            Self::hide(&directory, &leaving.upper, name)?;
         }
-        self.prepare_loss(&mut other, &leaving, name)?;
+        Self::prepare_loss(&mut other, &leaving, name)?;
         if leaving.in_upper {
             let gone = rustix::fs::unlinkat(&*leaving.upper.directory, name, AtFlags::empty());
             if let Err(error) = gone {
                 if leaving.below {
-                    self.unhide(&directory, &leaving.upper, name);
+                    Self::unhide(&directory, &leaving.upper, name);
                 }
                 return Err(error);
             }
@@ -92,7 +87,6 @@ impl Union {
 
     /// Before the name goes: what is still in use afterwards is held.
     pub(crate) fn prepare_loss(
-        &self,
         other: &mut Other,
         leaving: &Leaving,
         name: &CStr,
@@ -128,7 +122,7 @@ impl Union {
         if !leaving.in_upper && several {
             if !other.branch.is_writable() {
                 let branch = &leaving.upper.branch;
-                let gone = self.gone(branch, node) + 1;
+                let gone = Self::gone(branch, node) + 1;
                 return branch.numbers()?.set_gone(node.number(), gone);
             }
             other.pending = other.pending.saturating_sub(1);
@@ -163,13 +157,13 @@ impl Union {
             return Err(Errno::NOTEMPTY);
         }
         if leaving.below {
-            self.hide(&directory, &leaving.upper, name)?;
+            Self::hide(&directory, &leaving.upper, name)?;
         }
         if leaving.in_upper
-            && let Err(error) = self.remove_emptied(&leaving.upper, name)
+            && let Err(error) = Self::remove_emptied(&leaving.upper, name)
         {
             if leaving.below {
-                self.unhide(&directory, &leaving.upper, name);
+                Self::unhide(&directory, &leaving.upper, name);
             }
             return Err(error);
         }
@@ -199,7 +193,7 @@ impl Union {
     }
 
     /// Removes a directory of a branch that holds marks at most.
-    pub(crate) fn remove_emptied(&self, upper: &Upper, name: &CStr) -> Result<(), Errno> {
+    pub(crate) fn remove_emptied(upper: &Upper, name: &CStr) -> Result<(), Errno> {
         match rustix::fs::unlinkat(&*upper.directory, name, AtFlags::REMOVEDIR) {
             Err(Errno::NOTEMPTY | Errno::EXIST) => {}
             other => return other,

@@ -54,9 +54,9 @@ impl Union {
         }
         let here = self.ready(&source, from, &branch)?;
         let renamed = self.rename_ready(&source, (from, &here), (to, &there), replaced.is_some());
-        self.release(source);
+        self.release(&source);
         if let Some((node, _)) = replaced {
-            self.release(node);
+            self.release(&node);
         }
         renamed
     }
@@ -67,9 +67,9 @@ impl Union {
         let top = end.find(&directory)?.ok_or(Errno::NOENT)?;
         let branch = self.nearest_above(&directory.parts[top.part].branch)?;
         let node = self.node_of(end.parent, &directory, end.name, &top)?;
-        let refused = self.refuse_merged(&node, &branch).err();
+        let refused = Self::refuse_merged(&node, &branch).err();
         if let Some(error) = refused {
-            self.release(node);
+            self.release(&node);
             return Err(error);
         }
         Ok((node, branch))
@@ -77,11 +77,7 @@ impl Union {
 
     /// A directory that shows names of branches below cannot leave its place: `EXDEV`, on which
     /// mv(1) copies.
-    fn refuse_merged(
-        &self,
-        node: &Arc<Node>,
-        branch: &Arc<super::branch::Branch>,
-    ) -> Result<(), Errno> {
+    fn refuse_merged(node: &Arc<Node>, branch: &Arc<super::branch::Branch>) -> Result<(), Errno> {
         if !node.is_directory() {
             return Ok(());
         }
@@ -96,7 +92,7 @@ impl Union {
     }
 
     /// What stands under the new name, if it may be replaced.
-    #[allow(clippy::type_complexity)]
+    #[expect(clippy::type_complexity, reason = "a node and its branch")]
     fn replaceable(
         &self,
         to: End<'_>,
@@ -121,7 +117,7 @@ impl Union {
                 .directory()
                 .and_then(|inside| listing::is_empty(&inside));
             if empty != Ok(true) {
-                self.release(node);
+                self.release(&node);
                 return Err(empty.err().unwrap_or(Errno::NOTEMPTY));
             }
         }
@@ -129,7 +125,7 @@ impl Union {
         Ok(Some((node, branch)))
     }
 
-    fn release(&self, node: Arc<Node>) {
+    fn release(&self, node: &Arc<Node>) {
         self.table.forget(node.id, 1);
     }
 
@@ -169,7 +165,7 @@ impl Union {
             in_upper: true,
             below: shows_under(&from_directory, here, from.name)?,
         };
-        let replaced = to.find(to_directory)?;
+        let old = to.find(to_directory)?;
         let to_part = part_in(to_directory, &there.branch).ok_or(Errno::NOENT)?;
         let covered = to_part.marks.hides(&to_part.directory, to.name)?;
         let over = covered || shows_under(to_directory, there, to.name)?;
@@ -178,11 +174,11 @@ impl Union {
             let part = part_in(&inside, &there.branch).ok_or(Errno::NOENT)?;
             part.marks.cut(&part.branch, &part.directory)?;
         }
-        let lost = match (&replaced, replaces) {
+        let lost = match (&old, replaces) {
             (Some(top), true) => Some(self.borrow(to.parent, to_directory, to.name, top)?),
             _ => None,
         };
-        let losing = replaced.map(|top| Leaving {
+        let losing = old.map(|top| Leaving {
             upper: there.clone(),
             in_upper: Arc::ptr_eq(&to_directory.parts[top.part].branch, &there.branch),
             below: false,
@@ -192,19 +188,19 @@ impl Union {
             && !lost.node.is_directory()
         {
             let mut other = lost.node.other_mut()?;
-            self.prepare_loss(&mut other, losing, to.name)?;
+            Self::prepare_loss(&mut other, losing, to.name)?;
         }
         if leaving.below {
-            self.hide(&from_directory, here, from.name)?;
+            Self::hide(&from_directory, here, from.name)?;
         }
-        if let Err(error) = self.rename_in_branch(here, from.name, there, to.name) {
+        if let Err(error) = Self::rename_in_branch(here, from.name, there, to.name) {
             if leaving.below {
-                self.unhide(&from_directory, here, from.name);
+                Self::unhide(&from_directory, here, from.name);
             }
             return Err(error);
         }
         to_part.marks.show(&to_part.directory, to.name)?;
-        self.moved(source, to, there)?;
+        Self::moved(source, to, there)?;
         if let (Some(lost), Some(losing)) = (&lost, &losing) {
             if lost.node.is_directory() {
                 let mut inside = lost.node.directory_mut()?;
@@ -219,35 +215,29 @@ impl Union {
     }
 
     /// Renames within a branch; a directory in the way holds marks at most.
-    fn rename_in_branch(
-        &self,
-        here: &Upper,
-        from: &CStr,
-        there: &Upper,
-        to: &CStr,
-    ) -> Result<(), Errno> {
+    fn rename_in_branch(here: &Upper, from: &CStr, there: &Upper, to: &CStr) -> Result<(), Errno> {
         match rustix::fs::renameat(&*here.directory, from, &*there.directory, to) {
             Err(Errno::NOTEMPTY | Errno::EXIST) => {}
             other => return other,
         }
         let (old, new) = (&*here.directory, &*there.directory);
         rustix::fs::renameat_with(old, from, new, to, Kernel::EXCHANGE)?;
-        self.remove_emptied(here, from)
+        Self::remove_emptied(here, from)
     }
 
     /// The node stands under another name from now on. A directory that was moved shows nothing
     /// of branches below.
-    fn moved(&self, node: &Arc<Node>, to: End<'_>, there: &Upper) -> Result<(), Errno> {
+    fn moved(node: &Arc<Node>, to: End<'_>, there: &Upper) -> Result<(), Errno> {
         if node.is_directory() {
             let mut inside = node.directory_mut()?;
-            inside.home = home(to.parent, to.name);
+            inside.home = Some(home(to.parent, to.name));
             inside
                 .parts
                 .retain(|part| Arc::ptr_eq(&part.branch, &there.branch));
             return Ok(());
         }
         let mut other = node.other_mut()?;
-        other.home = home(to.parent, to.name);
+        other.home = Some(home(to.parent, to.name));
         other.place = Place::named(there.directory.clone(), to.name);
         other.unmade = None;
         Ok(())
@@ -257,7 +247,7 @@ impl Union {
         let (first, branch) = self.movable(one)?;
         let second = self.movable(two);
         let Ok((second, other_branch)) = second else {
-            self.release(first);
+            self.release(&first);
             return second.map(drop);
         };
         let done = if Arc::ptr_eq(&branch, &other_branch) {
@@ -265,8 +255,8 @@ impl Union {
         } else {
             Err(Errno::XDEV)
         };
-        self.release(first);
-        self.release(second);
+        self.release(&first);
+        self.release(&second);
         done
     }
 
@@ -286,18 +276,17 @@ impl Union {
                 Some(two.parent.directory()?)
             };
             let there_directory = there_directory.as_ref().unwrap_or(&here_directory);
-            self.cut_if_over(first, there_directory, &there, two.name)?;
-            self.cut_if_over(second, &here_directory, &here, one.name)?;
+            Self::cut_if_over(first, there_directory, &there, two.name)?;
+            Self::cut_if_over(second, &here_directory, &here, one.name)?;
         }
         let (old, new) = (&*here.directory, &*there.directory);
         rustix::fs::renameat_with(old, one.name, new, two.name, Kernel::EXCHANGE)?;
-        self.moved(first, two, &there)?;
-        self.moved(second, one, &here)
+        Self::moved(first, two, &there)?;
+        Self::moved(second, one, &here)
     }
 
     /// A directory that comes to where a branch below has something is made opaque.
     fn cut_if_over(
-        &self,
         node: &Arc<Node>,
         directory: &Directory,
         upper: &Upper,

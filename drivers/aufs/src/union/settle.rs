@@ -20,7 +20,7 @@ use strata_sys::dir::DirectoryReader;
 /// # Errors
 /// If the file is there and cannot be read.
 pub fn lacks_names(xino: &Path) -> Result<bool, UnionError> {
-    let numbers = Numbers::open(Some(xino.to_owned()));
+    let numbers = Numbers::open(Some(xino));
     let failed = |errno| UnionError::Branch {
         path: xino.to_owned(),
         errno,

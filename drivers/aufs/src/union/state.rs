@@ -67,7 +67,7 @@ impl Union {
                 Xino::Beside | Xino::At(_) if written => beside(&option.path),
                 _ => None,
             };
-            let branch = Branch::open(option, written, xino, &mut devices)
+            let branch = Branch::open(option, written, xino.as_deref(), &mut devices)
                 .map_err(|error| (option.path.clone(), error))?;
             branches.push(Arc::new(branch));
         }

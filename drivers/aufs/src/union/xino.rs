@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
 
 const RECORD: usize = 40;
@@ -53,12 +53,12 @@ fn birth(stat: &Statx) -> (i64, u32) {
 
 impl Numbers {
     /// Reads what `path` holds, if it is there; without a path nothing outlives the mount.
-    pub(crate) fn open(path: Option<PathBuf>) -> Result<Self, Errno> {
+    pub(crate) fn open(path: Option<&Path>) -> Result<Self, Errno> {
         let mut known = HashMap::new();
         let mut copies = HashMap::new();
         let mut gone = HashMap::new();
         let mut home = None;
-        if let Some(path) = &path {
+        if let Some(path) = path {
             let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
                 return Err(Errno::ISDIR);
             };

@@ -17,9 +17,8 @@ const EVERY: u32 = 8;
 const LOOKS: u32 = 8;
 /// Of them, so many that found one call for another thread.
 const CROWDED: u32 = 3;
-/// How often those who serve are looked at while there is work, and while there is none.
+/// How often those who serve are looked at while there is work.
 const TICK: Duration = Duration::from_millis(5);
-const IDLE: Duration = Duration::from_millis(500);
 
 /// The threads of one session.
 #[derive(Debug)]
@@ -33,15 +32,18 @@ pub(crate) struct Crew {
     inside: AtomicUsize,
     answered: AtomicU64,
     ended: AtomicBool,
+    /// Nobody watches, since there was no work.
+    unwatched: AtomicBool,
     gate: Mutex<()>,
     changed: Condvar,
+    work: Condvar,
 }
 
 /// What one thread has seen of the queue.
 #[derive(Debug, Default)]
 pub(crate) struct Looks {
     answers: u32,
-    looks: u32,
+    judged: u32,
     found: u32,
 }
 
@@ -54,8 +56,10 @@ impl Crew {
             inside: AtomicUsize::new(0),
             answered: AtomicU64::new(0),
             ended: AtomicBool::new(false),
+            unwatched: AtomicBool::new(false),
             gate: Mutex::new(()),
             changed: Condvar::new(),
+            work: Condvar::new(),
         }
     }
 
@@ -95,11 +99,18 @@ impl Crew {
         let _gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
         self.ended.store(true, Ordering::Release);
         self.changed.notify_all();
+        self.work.notify_all();
     }
 
     /// A request was taken.
     pub(crate) fn begin(&self) {
-        self.inside.fetch_add(1, Ordering::Relaxed);
+        // In one order with the watcher's: either it sees this request, or this thread sees it go.
+        self.inside.fetch_add(1, Ordering::SeqCst);
+        if self.unwatched.load(Ordering::SeqCst) {
+            let _gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+            self.unwatched.store(false, Ordering::Relaxed);
+            self.work.notify_all();
+        }
     }
 
     /// It was answered. Now and then looks whether others wait: whoever asked has not had the
@@ -115,11 +126,11 @@ impl Crew {
             return;
         }
         looks.answers = 0;
-        looks.looks += 1;
+        looks.judged += 1;
         let mut polled = [PollFd::new(&device, PollFlags::IN)];
         let now = Timespec::default();
         looks.found += u32::from(poll(&mut polled, Some(&now)).is_ok_and(|found| found > 0));
-        if looks.looks < LOOKS {
+        if looks.judged < LOOKS {
             return;
         }
         if looks.found >= CROWDED {
@@ -132,6 +143,11 @@ impl Crew {
 
     fn want_more(&self) {
         let _gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        self.want_one_more();
+    }
+
+    /// Holding the gate.
+    fn want_one_more(&self) {
         let wanted = self.wanted.load(Ordering::Relaxed);
         // One at a time: those who were asked for come first.
         if wanted < self.most && self.serving.load(Ordering::Relaxed) >= wanted {
@@ -152,25 +168,26 @@ impl Crew {
     /// another one joins.
     pub(crate) fn watch(&self) {
         let mut before = self.answered.load(Ordering::Relaxed);
-        let mut pause = IDLE;
         let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
         while !self.ended.load(Ordering::Acquire) {
-            let waited = self.changed.wait_timeout(gate, pause);
-            gate = waited.unwrap_or_else(PoisonError::into_inner).0;
+            gate = if self.unwatched.load(Ordering::Relaxed) {
+                self.work.wait(gate).unwrap_or_else(PoisonError::into_inner)
+            } else {
+                let waited = self.work.wait_timeout(gate, TICK);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            };
             let answered = self.answered.load(Ordering::Relaxed);
             let inside = self.inside.load(Ordering::Relaxed);
-            let held_up =
-                answered == before && inside > 0 && inside >= self.serving.load(Ordering::Relaxed);
-            if held_up {
-                drop(gate);
-                self.want_more();
-                gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+            if answered == before && inside > 0 {
+                if inside >= self.serving.load(Ordering::Relaxed) {
+                    self.want_one_more();
+                }
+            } else if answered == before {
+                self.unwatched.store(true, Ordering::SeqCst);
+                if self.inside.load(Ordering::SeqCst) > 0 {
+                    self.unwatched.store(false, Ordering::SeqCst);
+                }
             }
-            pause = if answered != before || inside > 0 {
-                TICK
-            } else {
-                IDLE
-            };
             before = answered;
         }
     }

@@ -118,7 +118,9 @@ pub(crate) fn changes(asked: &SetAttrIn) -> SetAttr {
         ),
         ctime: has(fattr::CTIME).then_some((asked.ctime.cast_signed(), asked.ctime_nanoseconds)),
         handle: has(fattr::FH).then_some(Handle(asked.handle)),
-        kill_suidgid: has(fattr::KILL_SUIDGID),
+        // The kernel asks so, with no bit at all, before a write by passthrough, of which the file
+        // system does not hear otherwise (file_remove_privs, of which fuse_setattr drops the rest).
+        kill_suidgid: has(fattr::KILL_SUIDGID) || asked.valid & !fattr::FH == 0,
     }
 }
 

@@ -180,7 +180,8 @@ pub struct SetAttr {
     pub ctime: Option<(i64, u32)>,
     /// The open file that was named, if one was.
     pub handle: Option<Handle>,
-    /// Set-id bits and capabilities go (`FATTR_KILL_SUIDGID`).
+    /// Set-id bits and capabilities go (`FATTR_KILL_SUIDGID`). The one change that is asked for where
+    /// somebody writes to the file by passthrough.
     pub kill_suidgid: bool,
 }
 

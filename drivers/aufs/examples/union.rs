@@ -1,5 +1,5 @@
 //! Mounts a union and serves it in the foreground.
-#![allow(clippy::unwrap_used)]
+#![expect(clippy::unwrap_used, reason = "an example")]
 use strata_aufs::union::{UnionOptions, serve};
 fn main() {
     tracing_subscriber::fmt()

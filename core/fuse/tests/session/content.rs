@@ -2,9 +2,12 @@
 
 use crate::{Fixture, mounted};
 use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags, SeekFrom};
+use std::fs::Permissions;
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 use strata_fuse::{NodeId, SessionOptions};
 use strata_sys::map::SharedMap;
@@ -161,6 +164,36 @@ fn passthrough_reads_writes_and_maps_the_backing_file() {
         let given = f.fs.state().node(node).unwrap().backing.take().unwrap();
         f.notifier.close_backing(given).unwrap();
         assert!(f.notifier.close_backing(given).is_err(), "only once");
+    });
+}
+
+#[test]
+fn others_who_write_by_passthrough_leave_no_set_id_bits() {
+    let options = SessionOptions {
+        max_stack_depth: 1,
+        allow_other: true,
+        ..SessionOptions::default()
+    };
+    mounted(&options, |f| {
+        if !f.features.passthrough() {
+            eprintln!("skipped: needs Linux 6.9 with FUSE_PASSTHROUGH");
+            return;
+        }
+        let everyone = Permissions::from_mode(0o755);
+        fs_err::set_permissions(f.root.parent().unwrap(), everyone).unwrap();
+        let backing = f.beside.join("backing");
+        fs_err::write(&backing, "content").unwrap();
+        f.fs.state().add_file("file");
+        backed(f, "file", &backing);
+        let node = f.fs.state().find(NodeId::ROOT, c"file").unwrap();
+        f.fs.state().node(node).unwrap().attr.mode = 0o106_777;
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "printf more >> \"$0\""]);
+        command.arg(f.path("file")).uid(65_534).gid(65_534);
+        assert!(command.status().unwrap().success());
+        assert_eq!(fs_err::read(&backing).unwrap(), b"contentmore");
+        assert_eq!(f.calls("write"), 0);
+        assert_eq!(f.fs.state().node(node).unwrap().attr.mode, 0o100_777);
     });
 }
 

@@ -265,6 +265,9 @@ impl Filesystem for Memory {
         if let Some(mode) = change.mode {
             attr.mode = attr.mode & 0o170_000 | mode;
         }
+        if change.kill_suidgid {
+            attr.mode &= !0o6000;
+        }
         attr.uid = change.uid.unwrap_or(attr.uid);
         attr.gid = change.gid.unwrap_or(attr.gid);
         let time = |change| match change {

@@ -50,9 +50,12 @@ impl Union {
     pub(crate) fn change(&self, node: &Arc<Node>, change: &SetAttr) -> Result<AttrReply, Errno> {
         if let Some(size) = change.size {
             self.resize(node, size)?;
-            if change.kill_suidgid {
-                drop_set_id(&*node.other()?)?;
-            }
+        }
+        // Alone it stands for a write that went past us.
+        let others = change.mode.is_some() || change.uid.is_some() || change.gid.is_some();
+        if change.kill_suidgid && !others && !node.is_directory() {
+            self.copy_up(node, Content::All)?;
+            drop_set_id(&*node.other()?)?;
         }
         let place = self.place_to_change(node, Content::All)?;
         if change.uid.is_some() || change.gid.is_some() {

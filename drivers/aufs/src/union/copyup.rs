@@ -82,7 +82,9 @@ impl Union {
             return Ok(upper(part));
         }
         let (_, name) = directory.home.clone().ok_or(Errno::NOENT)?;
-        self.copy_directory(node, &mut directory, &above, &name)
+        let made = self.copy_directory(node, &mut directory, &above, &name)?;
+        self.changed_unasked(&home.0);
+        Ok(made)
     }
 
     fn copy_directory(
@@ -208,7 +210,10 @@ impl Union {
                 .as_ref()
                 .is_some_and(|(now, same)| Arc::ptr_eq(now, &parent) && *same == name);
             if still {
-                return self.copy_to(node, &mut other, &upper, &name, content);
+                self.copy_to(node, &mut other, &upper, &name, content)?;
+                drop(other);
+                self.changed_unasked(&parent);
+                return Ok(());
             }
         }
     }
@@ -267,6 +272,15 @@ impl Union {
         } else {
             self.table
                 .also(node, Identity::from(upper.branch.identity(stat)));
+        }
+    }
+
+    /// The kernel may know attributes of a node that an operation on another has changed.
+    pub(crate) fn changed_unasked(&self, node: &Node) {
+        if let Some(kernel) = self.kernel()
+            && let Err(error) = kernel.notifier.inval_inode(node.id, -1, 0)
+        {
+            tracing::debug!(%error, "the kernel was not told of a change");
         }
     }
 

@@ -95,13 +95,25 @@ pub(crate) fn open_to_read(directory: &OwnedFd) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(directory, ".", flags, Mode::empty())
 }
 
-fn listed(directory: &Directory) -> Result<Vec<Listed>, Errno> {
+/// Likewise for ourselves, which is no access of a caller's.
+pub(crate) fn open_to_look(directory: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match rustix::fs::openat(directory, ".", flags | OFlags::NOATIME, Mode::empty()) {
+        Err(Errno::PERM) => rustix::fs::openat(directory, ".", flags, Mode::empty()),
+        other => other,
+    }
+}
+
+fn listed(
+    directory: &Directory,
+    open: fn(&OwnedFd) -> Result<OwnedFd, Errno>,
+) -> Result<Vec<Listed>, Errno> {
     let mut names: Vec<Listed> = Vec::new();
     let mut hidden: HashSet<Box<[u8]>> = HashSet::new();
     let mut reader = DirectoryReader::new();
     let last = directory.parts.len() - 1;
     for (index, part) in directory.parts.iter().enumerate() {
-        let open = open_to_read(&part.directory)?;
+        let open = open(&part.directory)?;
         let mut whiteouts = Vec::new();
         let mut opaque = false;
         let begin = names.len();
@@ -147,13 +159,13 @@ fn listed(directory: &Directory) -> Result<Vec<Listed>, Errno> {
 
 /// The names that a directory shows.
 pub(crate) fn names_of(directory: &Directory) -> Result<Vec<CString>, Errno> {
-    let names = listed(directory)?.into_iter();
+    let names = listed(directory, open_to_look)?.into_iter();
     Ok(names.map(|listed| listed.name).collect())
 }
 
 /// Whether a directory shows no name at all.
 pub(crate) fn is_empty(directory: &Directory) -> Result<bool, Errno> {
-    Ok(listed(directory)?.is_empty())
+    Ok(listed(directory, open_to_look)?.is_empty())
 }
 
 /// Whether names of parts below the topmost one show, or would if it did not have them: such a
@@ -163,7 +175,7 @@ pub(crate) fn shows_from_below(directory: &Directory, above: usize) -> Result<bo
     let mut found = false;
     let mut reader = DirectoryReader::new();
     for (index, part) in directory.parts.iter().enumerate() {
-        let open = open_to_read(&part.directory)?;
+        let open = open_to_look(&part.directory)?;
         reader
             .read(&open, |entry| -> Result<(), SysErrorOnly> {
                 match names::meaning(entry.name) {
@@ -197,7 +209,7 @@ impl Union {
             if directory.removed {
                 Ok(Vec::new())
             } else {
-                listed(&directory)
+                listed(&directory, open_to_read)
             }
         })?;
         let directory_bits = FileType::Directory.as_raw_mode();

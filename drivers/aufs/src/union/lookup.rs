@@ -41,6 +41,21 @@ pub(crate) fn shows_below(directory: &Directory, part: usize, name: &CStr) -> Re
     Ok(top(directory, part + 1, name)?.is_some())
 }
 
+/// Whether a directory `name` of the parts below `part` would merge with one in that part.
+pub(crate) fn merges_below(directory: &Directory, part: usize, name: &CStr) -> Result<bool, Errno> {
+    let last = directory.parts.len() - 1;
+    for (index, part) in directory.parts.iter().enumerate().skip(part + 1) {
+        let found = find_at(part.directory.as_fd(), name)?;
+        if found.is_some_and(|stat| is_directory(&stat)) {
+            return Ok(true);
+        }
+        if index < last && part.branch.whiteouts && part.marks.hides(&part.directory, name)? {
+            break;
+        }
+    }
+    Ok(false)
+}
+
 /// Opens a directory to look things up in it.
 pub(crate) fn open_path(directory: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

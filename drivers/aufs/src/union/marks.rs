@@ -3,7 +3,7 @@
 use super::branch::{Branch, SysErrorOnly};
 use super::names::{self, Meaning, OPAQUE};
 use super::place::{errno, find_at};
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::AtFlags;
 use rustix::io::Errno;
 use std::collections::HashSet;
 use std::ffi::CStr;
@@ -53,8 +53,7 @@ impl Marks {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.is_none() {
             let mut found = Known::default();
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let open = rustix::fs::openat(directory, ".", flags, Mode::empty())?;
+            let open = super::listing::open_to_look(directory)?;
             DirectoryReader::new()
                 .read(&open, |entry| -> Result<(), SysErrorOnly> {
                     match names::meaning(entry.name) {

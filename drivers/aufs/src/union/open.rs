@@ -200,6 +200,10 @@ impl Union {
                 Err(_) => break,
             }
         }
+        if flags.from_cache {
+            // What was written through a map: the kernel does not look at the times again.
+            self.changed_unasked(node);
+        }
         Ok(done)
     }
 
@@ -223,9 +227,10 @@ impl Union {
         handle: Handle,
         data_only: bool,
     ) -> Result<(), Errno> {
-        if writes(handle) {
+        if writes(handle) && !node.other()?.branch.is_writable() {
             // As aufs does: what was opened to be written and is synced is a copy from then on.
             self.copy_up(node, Content::All)?;
+            self.changed_unasked(node);
         }
         let mut other = node.other_mut()?;
         if !other.branch.is_writable() {

@@ -2,7 +2,7 @@
 
 use super::copyup::{Content, Upper};
 use super::listing;
-use super::lookup::{Top, shows_below, top};
+use super::lookup::{Top, merges_below, shows_below, top};
 use super::names;
 use super::node::{Directory, Node, home};
 use super::place::{Place, is_directory};
@@ -303,7 +303,10 @@ impl Union {
         upper: &Upper,
         name: &CStr,
     ) -> Result<(), Errno> {
-        if node.is_directory() && shows_under(directory, upper, name)? {
+        let mut parts = directory.parts.iter();
+        let own = parts.position(|part| Arc::ptr_eq(&part.branch, &upper.branch));
+        let own = own.ok_or(Errno::NOENT)?;
+        if node.is_directory() && merges_below(directory, own, name)? {
             let inside = node.directory()?;
             let part = part_in(&inside, &upper.branch).ok_or(Errno::NOENT)?;
             part.marks.cut(&part.branch, &part.directory)?;

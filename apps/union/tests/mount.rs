@@ -12,6 +12,9 @@ use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_strata-union");
 
+/// Looks before a daemon counts as one that stays.
+const TRIES: usize = 1000;
+
 fn can_mount() -> bool {
     let can = rustix::process::geteuid().is_root() && Path::new("/dev/fuse").exists();
     if !can {
@@ -147,6 +150,31 @@ fn a_dead_mount_is_replaced() {
     assert!(again.status.success(), "{}", said(&again));
     assert_eq!(ground.mounts(), 1);
     assert!(ground.path("target/file").exists());
+}
+
+/// Else the daemon would keep the namespace alive, that its mount, and that the daemon.
+#[test]
+fn it_goes_with_the_namespace_that_it_was_mounted_in() {
+    if !can_mount() {
+        return;
+    }
+    let ground = Ground::new();
+    let in_namespace = || {
+        assert!(ground.mount("br=upper:lower").status.success());
+        ground.pid()
+    };
+    let pid = strata_sys::namespace::run_in_private_namespace(in_namespace).unwrap();
+    let status = format!("/proc/{}/status", pid.as_raw_nonzero());
+    // Nobody may wait for it here, and then it is a zombie.
+    let lives = || fs_err::read_to_string(&status).is_ok_and(|text| !text.contains("State:\tZ"));
+    for _ in 0..TRIES {
+        if !lives() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    kill_process(pid, Signal::KILL).unwrap();
+    panic!("the daemon goes on without its namespace");
 }
 
 #[test]

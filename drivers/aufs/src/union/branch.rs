@@ -2,7 +2,7 @@
 
 use super::names;
 use super::options::{BranchOption, CopyUpOnOpen};
-use super::place::{errno, statx_at};
+use super::place::{errno, find_at, statx_at, times_of};
 use super::xino::Numbers;
 use rustix::fs::{AtFlags, Mode, OFlags, Statx};
 use rustix::io::Errno;
@@ -152,23 +152,34 @@ impl Branch {
 }
 
 impl Writable {
+    /// Makes what is not there yet, and puts the times of the branch's root back.
     fn open(root: &OwnedFd, unlinked: bool) -> Result<Self, Errno> {
-        let directory = |name: &CStr| {
+        let before = statx_at(root.as_fd(), c"")?;
+        let mut made = false;
+        let mut directory = |name: &CStr| {
             match rustix::fs::mkdirat(root, name, Mode::RWXU) {
-                Ok(()) | Err(Errno::EXIST) => {}
+                Ok(()) => made = true,
+                Err(Errno::EXIST) => {}
                 Err(error) => return Err(error),
             }
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             rustix::fs::openat(root, name, flags, Mode::empty())
         };
+        let orphans = directory(names::ORPHANS)?;
+        let pseudo_links = Arc::new(directory(names::PSEUDO_LINKS)?);
         let writable = Self {
-            orphans: directory(names::ORPHANS)?,
-            pseudo_links: Arc::new(directory(names::PSEUDO_LINKS)?),
+            orphans,
+            pseudo_links,
             unlinked_whiteouts: unlinked,
             temporary: AtomicU64::new(0),
         };
-        if !unlinked {
+        if !unlinked && find_at(root.as_fd(), names::BASE)?.is_none() {
             writable.make_base(root)?;
+            made = true;
+        }
+        if made {
+            let flags = AtFlags::EMPTY_PATH;
+            rustix::fs::utimensat(root, c"", &times_of(&before), flags)?;
         }
         writable.clear_orphans()?;
         Ok(writable)

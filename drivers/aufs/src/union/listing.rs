@@ -8,14 +8,15 @@ use super::place::{errno, file_type, find_at};
 use super::state::Union;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
-use std::collections::{HashMap, HashSet};
-use std::ffi::CString;
+use std::collections::HashSet;
+use std::ffi::{CStr, CString};
+use std::hash::{BuildHasher as _, RandomState};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use strata_fuse::{DirectorySink, NodeId, ReaddirKind};
 use strata_sys::dir::DirectoryReader;
 
-/// Offsets of the first names; 1 and 2 stand for `.` and `..`.
+/// Offsets 1 and 2 stand for `.` and `..`.
 const FIRST: u64 = 2;
 
 /// A name as it was listed.
@@ -26,67 +27,44 @@ struct Listed {
     /// Number in the branch.
     inode: u64,
     part: u16,
+    place: u64,
 }
 
-/// A directory that callers read: its names as they were when they began.
+/// A directory that callers read.
+///
+/// A name has its place by a hash of it, as in ext4: a listing goes on after a place whatever came
+/// and went meanwhile, and gives no name twice. So what is kept here can be found out anew at any
+/// time.
 #[derive(Debug, Default)]
 pub(crate) struct Reading {
-    inner: Mutex<Names>,
-}
-
-#[derive(Debug, Default)]
-struct Names {
-    /// A name keeps its place for as long as somebody is reading; none where it was removed.
-    names: Arc<Vec<Option<Listed>>>,
-    /// How many began and did not come to the end.
-    readers: u32,
+    names: Mutex<Arc<Vec<Listed>>>,
 }
 
 impl Reading {
-    /// The names, from `offset` on: found out anew by who begins.
+    /// The names in order of places: found out anew by who begins.
     fn from(
         &self,
         offset: u64,
         fresh: impl FnOnce() -> Result<Vec<Listed>, Errno>,
-    ) -> Result<Arc<Vec<Option<Listed>>>, Errno> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if offset == 0 {
-            let fresh = fresh()?;
-            inner.names = Arc::new(if inner.readers == 0 {
-                fresh.into_iter().map(Some).collect()
-            } else {
-                keep_places(&inner.names, fresh)
-            });
-            inner.readers += 1;
-        } else if inner.names.is_empty() {
-            inner.names = Arc::new(fresh()?.into_iter().map(Some).collect());
+    ) -> Result<Arc<Vec<Listed>>, Errno> {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if offset == 0 || names.is_empty() {
+            let mut fresh = fresh()?;
+            fresh.sort_unstable_by_key(|listed| listed.place);
+            *names = Arc::new(fresh);
         }
-        Ok(inner.names.clone())
+        Ok(names.clone())
     }
 
-    /// One of them came to the end.
+    /// Somebody came to the end.
     fn end(&self) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.readers = inner.readers.saturating_sub(1);
-        if inner.readers == 0 {
-            inner.names = Arc::default();
-        }
+        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = Arc::default();
     }
 }
 
-/// Names that are there still stay where they were; new ones come after.
-fn keep_places(old: &[Option<Listed>], fresh: Vec<Listed>) -> Vec<Option<Listed>> {
-    let mut fresh: HashMap<CString, Listed> = fresh
-        .into_iter()
-        .map(|listed| (listed.name.clone(), listed))
-        .collect();
-    let kept = old.iter().map(|place| {
-        let listed = place.as_ref()?;
-        fresh.remove(&listed.name)
-    });
-    let mut names: Vec<_> = kept.collect();
-    names.extend(fresh.into_values().map(Some));
-    names
+/// The place of a name; after those of `.` and `..`, and a positive `off_t`.
+fn place(places: &RandomState, name: &CStr) -> u64 {
+    (places.hash_one(name.to_bytes()) >> 2) + FIRST + 1
 }
 
 /// Opens a directory to read it.
@@ -105,6 +83,7 @@ pub(crate) fn open_to_look(directory: &OwnedFd) -> Result<OwnedFd, Errno> {
 }
 
 fn listed(
+    places: &RandomState,
     directory: &Directory,
     open: fn(&OwnedFd) -> Result<OwnedFd, Errno>,
 ) -> Result<Vec<Listed>, Errno> {
@@ -127,6 +106,7 @@ fn listed(
                                 kind: entry.file_type,
                                 inode: entry.inode,
                                 part: index as u16,
+                                place: place(places, entry.name),
                             });
                         }
                     }
@@ -159,13 +139,13 @@ fn listed(
 
 /// The names that a directory shows.
 pub(crate) fn names_of(directory: &Directory) -> Result<Vec<CString>, Errno> {
-    let names = listed(directory, open_to_look)?.into_iter();
+    let names = listed(&RandomState::new(), directory, open_to_look)?.into_iter();
     Ok(names.map(|listed| listed.name).collect())
 }
 
 /// Whether a directory shows no name at all.
 pub(crate) fn is_empty(directory: &Directory) -> Result<bool, Errno> {
-    Ok(listed(directory, open_to_look)?.is_empty())
+    Ok(listed(&RandomState::new(), directory, open_to_look)?.is_empty())
 }
 
 /// Whether names of parts below the topmost one show, or would if it did not have them: such a
@@ -209,7 +189,7 @@ impl Union {
             if directory.removed {
                 Ok(Vec::new())
             } else {
-                listed(&directory, open_to_read)
+                listed(&self.places, &directory, open_to_read)
             }
         })?;
         let directory_bits = FileType::Directory.as_raw_mode();
@@ -226,18 +206,15 @@ impl Union {
             }
         }
         let ttl = self.name_ttl(&directory);
-        let begin = usize::try_from(offset.saturating_sub(FIRST)).unwrap_or(usize::MAX);
+        let begin = names.partition_point(|listed| listed.place <= offset);
         // Until the first part that may change, what was listed is what is there.
         let fixed = directory
             .parts
             .iter()
             .take_while(|part| !part.branch.is_writable());
         let fixed = fixed.count();
-        for (index, listed) in names.iter().enumerate().skip(begin) {
-            let Some(listed) = listed else {
-                continue;
-            };
-            let next = index as u64 + FIRST + 1;
+        for listed in &names[begin..] {
+            let next = listed.place;
             let part = usize::from(listed.part);
             if part >= directory.parts.len() {
                 continue;
@@ -277,7 +254,7 @@ impl Union {
 
     fn dot(
         &self,
-        name: &std::ffi::CStr,
+        name: &CStr,
         ino: u64,
         bits: u32,
         next: u64,

@@ -8,6 +8,7 @@ use super::place::{attr, statx_at};
 use rustix::fs::Statx;
 use rustix::io::Errno;
 use std::collections::HashMap;
+use std::hash::RandomState;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -32,6 +33,8 @@ pub(crate) struct Union {
     pub(crate) copier: InodeCopier,
     session: OnceLock<Kernel>,
     directories: Mutex<HashMap<u64, Arc<Reading>>>,
+    /// By which names have their places in listings.
+    pub(crate) places: RandomState,
     next_handle: AtomicU64,
     round: AtomicUsize,
     most_free: Mutex<Option<(Instant, usize)>>,
@@ -86,6 +89,7 @@ impl Union {
             copier: InodeCopier::default(),
             session: OnceLock::new(),
             directories: Mutex::default(),
+            places: RandomState::new(),
             next_handle: AtomicU64::new(1),
             round: AtomicUsize::new(0),
             most_free: Mutex::new(None),

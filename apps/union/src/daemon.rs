@@ -46,8 +46,7 @@ fn prepare(handover: &Handover) -> Result<UnionOptions> {
     log::begin(&Log::Daemon {
         file: options.log.clone(),
     })?;
-    // A session of its own: no terminal's signals. It fails for the leader of one already.
-    let _ = rustix::process::setsid();
+    namespace::leave_parent()?;
     // In the caller's namespace the daemon would keep it alive, and with it its own mount, and
     // so itself.
     namespace::unshare_mounts()?;

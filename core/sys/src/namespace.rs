@@ -373,6 +373,31 @@ fn run_mapper(program: &'static str, pid: u32, map: &[IdMap]) -> Result<()> {
     ))
 }
 
+/// Goes on as a process that is nobody's child, in a session of its own: the one that was started
+/// ends with success, and its parent has nothing left to wait for.
+///
+/// Refused where the process has other threads, which would not come along.
+pub fn leave_parent() -> Result<()> {
+    const STEP: &str = "fork";
+    // A directory per thread, and two links as every directory has.
+    let threads = rustix::fs::stat("/proc/self/task").on(STEP, || "/proc/self/task")?;
+    if threads.st_nlink > 3 {
+        return Err(SysError::refused(
+            STEP,
+            "this process",
+            "it has several threads".to_owned(),
+        ));
+    }
+    // SAFETY: fork(2): the process has one thread, so that the child is all of it.
+    match check_int(unsafe { libc::fork() }).on(STEP, || "this process")? {
+        0 => rustix::process::setsid()
+            .map(drop)
+            .on("setsid", || "the new process"),
+        // SAFETY: _exit(2) takes a number, and runs nothing of this process again.
+        _ => unsafe { libc::_exit(0) },
+    }
+}
+
 /// Lets the kernel send `signal` to the command's process when the *thread* that starts it ends:
 /// start it from one that lasts (prctl(2), `PR_SET_PDEATHSIG`).
 ///

@@ -7,6 +7,7 @@ use strata_driver::catalog::SnapshotId;
 use strata_driver::diff::{
     CompareOptions, Comparison, Mark, Marks, Outcome, Upper, UpperEntry, compare,
 };
+use strata_driver::mount::Detached;
 use strata_driver::{Error, ErrorKind, Result, SnapshotName};
 
 /// Reads aufs's marks: `.wh.NAME` beside the name that it hides, `.wh..wh..opq` in an opaque
@@ -30,12 +31,21 @@ impl Marks for Whiteouts {
     }
 }
 
+/// A comparison, and the mounts that it still reads from.
+///
+/// The daemon of a mount is waited for when the mount goes, and ends when all files of it are
+/// closed: the comparison goes first.
+pub(crate) struct Difference {
+    pub(crate) comparison: Comparison,
+    _mounts: Vec<Detached>,
+}
+
 /// The difference between `lower` (nothing, if none) and `upper`.
 pub(crate) fn difference(
     mechanism: &Mechanism,
     lower: Option<&SnapshotName>,
     upper: &SnapshotName,
-) -> Result<Comparison> {
+) -> Result<Difference> {
     let layers = |name| mechanism.catalog.layers(&mechanism.catalog.get(name)?);
     let upper_chain = layers(upper)?;
     let lower_chain = match lower {
@@ -51,7 +61,7 @@ pub(crate) fn difference(
 
     if let Some((own, rest)) = own_layer(&upper_chain, &lower_chain)
         && rest
-        && !mechanism.has_pseudo_links(own)?
+        && !mechanism.lacks_names(own)?
     {
         let directory = open_directory(&mechanism.layout.upper(own))?;
         let partial = Upper::Partial {
@@ -59,7 +69,12 @@ pub(crate) fn difference(
             marks: &Whiteouts,
         };
         match compare(below_root, partial, &options, &mechanism.counters)? {
-            Outcome::Compared(comparison) => return Ok(comparison),
+            Outcome::Compared(comparison) => {
+                return Ok(Difference {
+                    comparison,
+                    _mounts: below.into_iter().collect(),
+                });
+            }
             Outcome::NeedsWholeTrees => {}
         }
     }
@@ -70,7 +85,10 @@ pub(crate) fn difference(
         &options,
         &mechanism.counters,
     )? {
-        Outcome::Compared(comparison) => Ok(comparison),
+        Outcome::Compared(comparison) => Ok(Difference {
+            comparison,
+            _mounts: below.into_iter().chain([above]).collect(),
+        }),
         Outcome::NeedsWholeTrees => Err(Error::new(ErrorKind::Other, "diff")
             .because("whole trees were compared and still more was asked for")),
     }

@@ -214,7 +214,8 @@ impl StorageDriver for Aufs {
         let (lower, upper) = (lower.cloned(), upper.clone());
         self.run(move |m| {
             let reading = Reading::begin(&m.catalog, lower.iter().chain([&upper]))?;
-            let changes = diff::difference(m, lower.as_ref(), &upper)?.changes();
+            let difference = diff::difference(m, lower.as_ref(), &upper)?;
+            let changes = difference.comparison.changes();
             reading.confirm(&m.catalog, "changes")?;
             Ok(changes)
         })
@@ -231,9 +232,9 @@ impl StorageDriver for Aufs {
         let mechanism = Arc::clone(&self.mechanism);
         self.run(move |m| {
             let reading = Reading::begin(&m.catalog, lower.iter().chain([&upper]))?;
-            let comparison = diff::difference(m, lower.as_ref(), &upper)?;
+            let difference = diff::difference(m, lower.as_ref(), &upper)?;
             Ok(DiffSink::produce(move |sink| {
-                comparison.write(sink, &options)?;
+                difference.comparison.write(sink, &options)?;
                 reading.confirm(&mechanism.catalog, "diff")
             }))
         })
@@ -252,6 +253,7 @@ impl StorageDriver for Aufs {
             let home = m.layout.snapshot(row.id);
             let _lock = guard::exclusive(&m.catalog, &row, &home, "apply")?;
             let _bound = m.limits.then(quota::Bound::new).transpose()?;
+            m.settle(&row)?;
             let (applying, changeset) = guard::Applying::begin(&home, changeset)?;
             let chain = m.catalog.chain(&key)?.split_off(1);
             let upper = || crate::mechanism::open_directory(&m.layout.upper(row.id));
@@ -269,6 +271,7 @@ impl StorageDriver for Aufs {
             let applied = apply(target, changeset, &options)
                 .map_err(|error| recovery::after_failed_apply(error, &home, "fs"))?;
             placement.finish()?;
+            m.reserve(row.id)?;
             applying.finish()?;
             Ok(applied)
         })

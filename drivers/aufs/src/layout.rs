@@ -4,7 +4,7 @@
 //! ROOT/catalog.db            snapshots
 //! ROOT/empty                 the branch of a view of nothing
 //! ROOT/snapshots/N/fs        the branch: writable while active, read only once committed
-//! ROOT/snapshots/N/xino      inode numbers of copies, while active
+//! ROOT/snapshots/N/xino/log  inode numbers of copies, while active
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -38,9 +38,15 @@ impl Layout {
         self.root.join(format!("snapshots/{id}/fs"))
     }
 
-    /// Numbers of what was copied up in an active snapshot.
-    pub(crate) fn xino(&self, id: SnapshotId) -> PathBuf {
+    /// The directory of the numbers of what was copied up in an active snapshot. It goes at commit,
+    /// so that no plan of the active snapshot mounts any more.
+    pub(crate) fn numbers(&self, id: SnapshotId) -> PathBuf {
         self.root.join(format!("snapshots/{id}/xino"))
+    }
+
+    /// The file of those.
+    pub(crate) fn xino(&self, id: SnapshotId) -> PathBuf {
+        self.root.join(format!("snapshots/{id}/xino/log"))
     }
 
     /// An empty directory, for a mount of nothing.
@@ -63,7 +69,7 @@ mod tests {
         let layout = Layout::new(Path::new("/r"));
         let id: SnapshotId = "7".parse().unwrap();
         assert_eq!(layout.upper(id), Path::new("/r/snapshots/7/fs"));
-        assert_eq!(layout.xino(id), Path::new("/r/snapshots/7/xino"));
+        assert_eq!(layout.xino(id), Path::new("/r/snapshots/7/xino/log"));
         assert_eq!(Layout::parse("7"), Some(id));
         assert_eq!(Layout::parse("new-7"), None);
     }

@@ -86,16 +86,7 @@ impl Applier<'_> {
             }
             EntryKind::HardLink { target } => self.hard_link(&spot, target)?,
             EntryKind::Symlink { target } => self.symlink(&spot, &entry, target)?,
-            EntryKind::Directory => {
-                let kind = self.directory(&spot, &entry)?;
-                if was_hidden {
-                    let opened =
-                        rustix::fs::openat(&parent.directory, name, DIRECTORY, Mode::empty());
-                    let directory = opened.step("cannot open the directory")?;
-                    self.cover(directory.as_fd(), &path)?;
-                }
-                kind
-            }
+            EntryKind::Directory => self.directory(&spot, &entry, was_hidden)?,
             EntryKind::CharDevice { major, minor } => {
                 let device = rustix::fs::makedev(*major, *minor);
                 self.node(&spot, &entry, (FileType::CharacterDevice, device))?
@@ -247,7 +238,8 @@ impl Applier<'_> {
         Ok(kind)
     }
 
-    fn directory(&mut self, spot: &Spot<'_>, entry: &Entry) -> Result<Name> {
+    /// `was_hidden`: a mark of an earlier layer hid what is below.
+    fn directory(&mut self, spot: &Spot<'_>, entry: &Entry, was_hidden: bool) -> Result<Name> {
         let metadata = &entry.metadata;
         let parent = &spot.parent.directory;
         // Whoever is not root can make names only in a directory that lets its owner.
@@ -255,7 +247,13 @@ impl Applier<'_> {
         let make = || rustix::fs::mkdirat(parent, spot.name, Mode::from_raw_mode(mode));
         let open = || rustix::fs::openat(parent, spot.name, DIRECTORY, Mode::empty());
         match make() {
-            Ok(()) => self.new_directory(spot, entry)?,
+            Ok(()) => {
+                self.new_directory(spot, entry)?;
+                if was_hidden || self.placement.looks_past(spot.path)? {
+                    let directory = open().step("cannot open the directory")?;
+                    self.cover(directory.as_fd(), spot.path)?;
+                }
+            }
             Err(Errno::EXIST) => match open() {
                 Ok(directory) => {
                     let attributes = described(entry);

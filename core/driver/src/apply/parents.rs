@@ -282,7 +282,14 @@ impl Applier<'_> {
         };
         match below {
             Below::Directory(attributes) => self.make_directory(place, name, path, &attributes),
-            Below::Nothing | Below::Other => self.make_directory(place, name, path, &undescribed()),
+            Below::Nothing => self.make_directory(place, name, path, &undescribed()),
+            Below::Other => {
+                let directory = self.make_directory(place, name, path, &undescribed())?;
+                if self.placement.looks_past(path)? {
+                    self.cover(directory.as_fd(), path)?;
+                }
+                Ok(directory)
+            }
         }
     }
 

@@ -66,9 +66,16 @@ impl Interface {
         }
     }
 
-    /// Only overlay's options need another way on kernels in between.
+    /// Only overlay's options need another way on kernels in between. What fsconfig(2) takes neither
+    /// as a text nor as the path of a descriptor, and a change of a mount, go to mount(2) always.
     fn serves(self, step: &MountStep) -> bool {
-        self == Self::Context
+        let is_long = |option: &MountOption| {
+            let value = option.value.as_deref().unwrap_or_default();
+            value.len() > LONGEST_OPTION_VALUE
+                && !(option.key == LOWER || Path::new(value).exists())
+        };
+        let by_text = step.is_remount() || step.options.iter().any(is_long);
+        self == Self::Context && !by_text
             || step.fs_type == BIND && has_mount_setattr()
             || daemon::subtype(&step.fs_type).is_some()
     }
@@ -103,6 +110,9 @@ pub(super) fn attach(
         return Ok(());
     }
     classic::mount(step, target).map_err(|error| failed(step, error))?;
+    if step.is_remount() {
+        return Ok(());
+    }
     let told = identity(statmount::mount_id(target)).and_then(ready);
     if told.is_err() {
         super::unmount::all(target, 1, None)?;

@@ -128,6 +128,11 @@ pub(super) fn mount(step: &MountStep, target: &Path) -> Result<(), SysError> {
     if step.fs_type == BIND {
         return bind(&step.source, target, flags);
     }
+    if step.is_remount() {
+        let data = data(step, ToOwned::to_owned).split_off(1).join(",");
+        return rustix::mount::mount_remount(target, flags, data.as_str())
+            .map_err(|errno| SysError::new("mount(MS_REMOUNT)", errno, target.display()));
+    }
     let call = |options: &[String]| {
         let data = options
             .iter()

@@ -72,9 +72,12 @@ fn mount_through(plan: &MountPlan, target: &Path, interface: Interface) -> Resul
         hold: plan.hold.as_deref().map(hold::share).transpose()?,
     };
     for step in &plan.steps {
-        mounted.id = build::show(step, &mounted.target, interface)
+        let shown = build::show(step, &mounted.target, interface)
             .map_err(|error| error.with("target", target.display()))?;
-        mounted.steps += 1;
+        if !step.is_remount() {
+            mounted.id = shown;
+            mounted.steps += 1;
+        }
     }
     tracing::debug!(
         snapshot = %plan.snapshot, target = %mounted.target.display(), steps = mounted.steps,

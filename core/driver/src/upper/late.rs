@@ -2,15 +2,16 @@
 
 use super::placement::{self, DIRECTORY};
 use super::questions::{Question, Questions};
-use super::{UpperMarks, attributes};
+use super::{UpperMarks, attributes, reopen};
 use crate::apply::Below;
 use crate::error::{Error, Result};
-use rustix::fs::{Mode, ResolveFlags, Timespec, Timestamps};
+use rustix::fs::{FileType, Mode, ResolveFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use strata_sys::dir::DirectoryReader;
 
 /// Makes `upper`, which was filled over nothing, mean over `below` what its changesets say.
 ///
@@ -32,8 +33,48 @@ pub fn adopt(
         }
         settle(upper, below, marks, (path, question))?;
     }
+    if !marks.ends_at_others() {
+        seal_over_others(upper, below, marks)?;
+    }
     if !questions.root_is_described() {
         attributes::inherit(below, upper).map_err(|error| Error::io("commit", error))?;
+    }
+    Ok(())
+}
+
+/// Seals directories in the place of something that is none in `below`, which a union would look
+/// past.
+fn seal_over_others(
+    upper: BorrowedFd<'_>,
+    below: BorrowedFd<'_>,
+    marks: &dyn UpperMarks,
+) -> Result<()> {
+    let fail = |errno: Errno| Error::io("commit", errno.into());
+    let mut directories = Vec::new();
+    DirectoryReader::new().read(&reopen(upper)?, |entry| {
+        if matches!(entry.file_type, FileType::Directory | FileType::Unknown) {
+            directories.push(entry.name_bytes().to_owned());
+        }
+        Ok::<_, strata_sys::SysError>(())
+    })?;
+    for name in directories {
+        let name = OsStr::from_bytes(&name);
+        let open = |home| rustix::fs::openat(home, name, DIRECTORY, Mode::empty());
+        let own = match open(upper) {
+            Ok(own) => own,
+            Err(Errno::NOTDIR | Errno::LOOP) => continue,
+            Err(errno) => return Err(fail(errno)),
+        };
+        if marks.is_sealed(own.as_fd())? {
+            continue;
+        }
+        match open(below) {
+            Ok(inner) => seal_over_others(own.as_fd(), inner.as_fd(), marks)?,
+            // A union answers EPERM for names of its own.
+            Err(Errno::NOENT | Errno::PERM) => {}
+            Err(Errno::NOTDIR | Errno::LOOP) => marks.seal(own.as_fd())?,
+            Err(errno) => return Err(fail(errno)),
+        }
     }
     Ok(())
 }

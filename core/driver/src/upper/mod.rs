@@ -33,6 +33,9 @@ pub trait UpperMarks: Send + Sync + std::fmt::Debug {
     fn seal(&self, directory: BorrowedFd<'_>) -> Result<()>;
     /// Whether [`seal`](Self::seal) was done.
     fn is_sealed(&self, directory: BorrowedFd<'_>) -> Result<bool>;
+    /// Whether what is no directory in one layer ends a merge: directories of the same name above
+    /// it then show nothing of those below it.
+    fn ends_at_others(&self) -> bool;
     /// Bytes of the longest name that an upper directory can hold.
     fn longest_name(&self) -> usize;
 }

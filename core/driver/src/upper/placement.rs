@@ -113,6 +113,16 @@ impl Placement for UpperPlacement<'_> {
         hide_root(directory, self.below_root()?, marks)
     }
 
+    fn looks_past(&mut self, path: &[u8]) -> Result<bool> {
+        if self.marks.ends_at_others()
+            || self.questions.is_some()
+            || hidden(self.upper.as_fd(), self.marks, path)?
+        {
+            return Ok(false);
+        }
+        Ok(look(self.below_root()?, path)? == Below::Other)
+    }
+
     fn uncover(&mut self, parent: BorrowedFd<'_>, path: &[u8]) -> Result<bool> {
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
         self.marks.unhide(parent, name)

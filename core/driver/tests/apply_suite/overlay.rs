@@ -110,6 +110,10 @@ impl Placement for OverlayPlacement {
         Ok(())
     }
 
+    fn looks_past(&mut self, _path: &[u8]) -> Result<bool> {
+        Ok(false)
+    }
+
     fn uncover(&mut self, _parent: BorrowedFd<'_>, _path: &[u8]) -> Result<bool> {
         Ok(false)
     }

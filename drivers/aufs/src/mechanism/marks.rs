@@ -1,7 +1,7 @@
 //! aufs's own marks: `.wh.NAME` beside a name, `.wh..wh..opq` in a directory. Both are empty files
 //! of mode 0444, links of one that stands at the branch's root; aufs(5), `linux/aufs_type.h`.
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 use std::ffi::{CStr, OsStr, OsString};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -18,7 +18,7 @@ pub(crate) const OPAQUE: &CStr = c".wh..wh..opq";
 /// At the root: what all whiteouts are links of.
 const BASE: &CStr = c".wh..wh.aufs";
 /// At the root: files on their way.
-pub(super) const ORPHANS: &str = ".wh..wh.orph";
+const ORPHANS: &str = ".wh..wh.orph";
 /// At the root: copies of files with several names.
 pub(super) const PSEUDO_LINKS: &str = ".wh..wh.plnk";
 
@@ -36,6 +36,24 @@ impl AufsMarks {
         Self { root }
     }
 
+    /// Makes what a union makes at the root of a branch that it writes, so that a mount changes
+    /// nothing there.
+    pub(super) fn reserve(&self) -> rustix::io::Result<()> {
+        keeping_times(self.root.as_fd(), || {
+            for name in [ORPHANS, PSEUDO_LINKS] {
+                match rustix::fs::mkdirat(&self.root, name, Mode::RWXU) {
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(errno) => return Err(errno),
+                }
+            }
+            let base = OsStr::from_bytes(BASE.to_bytes());
+            match rustix::fs::statat(&self.root, base, AtFlags::SYMLINK_NOFOLLOW) {
+                Err(Errno::NOENT) => create(self.root.as_fd(), base),
+                other => other.map(drop),
+            }
+        })
+    }
+
     fn make(&self, directory: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<()> {
         let link = || rustix::fs::linkat(&self.root, BASE, directory, name, AtFlags::empty());
         let made = match link() {
@@ -50,6 +68,24 @@ impl AufsMarks {
             Err(errno) => Err(errno),
         }
     }
+}
+
+/// Runs `work`, which makes names in `directory`, and gives that its times back.
+fn keeping_times(
+    directory: BorrowedFd<'_>,
+    work: impl FnOnce() -> rustix::io::Result<()>,
+) -> rustix::io::Result<()> {
+    let stat = rustix::fs::fstat(directory)?;
+    work()?;
+    let time = |seconds, nanoseconds| Timespec {
+        tv_sec: seconds,
+        tv_nsec: nanoseconds,
+    };
+    let times = Timestamps {
+        last_access: time(stat.st_atime, stat.st_atime_nsec as i64),
+        last_modification: time(stat.st_mtime, stat.st_mtime_nsec as i64),
+    };
+    rustix::fs::utimensat(directory, ".", &times, AtFlags::empty())
 }
 
 fn create(directory: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<()> {
@@ -97,12 +133,18 @@ impl UpperMarks for AufsMarks {
     }
 
     fn seal(&self, directory: BorrowedFd<'_>) -> Result<()> {
-        self.make(directory, OsStr::from_bytes(OPAQUE.to_bytes()))
+        // A mark is no change that anybody made; overlay's, an attribute, leaves the time alone.
+        let mark = OsStr::from_bytes(OPAQUE.to_bytes());
+        keeping_times(directory, || self.make(directory, mark))
             .map_err(|errno| Error::io("apply", errno.into()).because("cannot make it opaque"))
     }
 
     fn is_sealed(&self, directory: BorrowedFd<'_>) -> Result<bool> {
         exists(directory, OsStr::from_bytes(OPAQUE.to_bytes()))
+    }
+
+    fn ends_at_others(&self) -> bool {
+        false
     }
 
     fn longest_name(&self) -> usize {

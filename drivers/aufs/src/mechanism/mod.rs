@@ -9,6 +9,7 @@ pub(crate) use plan::{Branches, Joined, MAX_LAYERS};
 use crate::config::Config;
 use crate::error::AufsError;
 use crate::layout::Layout;
+use crate::union::{self, UnionOptions};
 use rustix::fs::{CWD, Mode, OFlags};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
@@ -51,9 +52,9 @@ impl Mechanism {
     /// Makes the directories of a snapshot again that a power loss took.
     fn restore(&self, row: &Row) -> Result<()> {
         let home = self.layout.snapshot(row.id);
-        let upper = self.layout.upper(row.id);
+        let (upper, numbers) = (self.layout.upper(row.id), self.layout.numbers(row.id));
         let whole = || match row.kind {
-            SnapshotKind::Active => upper.exists(),
+            SnapshotKind::Active => upper.exists() && numbers.exists(),
             SnapshotKind::View => home.exists(),
             SnapshotKind::Committed => true,
         };
@@ -61,11 +62,15 @@ impl Mechanism {
             if row.kind == SnapshotKind::View {
                 return Ok(());
             }
-            // Under its name only when it is complete: a crash may come here as well.
-            let new = home.join("new");
-            remove_tree(&new)?;
-            self.make_upper(&new, self.catalog.parents(row)?.first())?;
-            fs_err::rename(&new, &upper).map_err(|error| Error::io("open", error))
+            if !upper.exists() {
+                // Under its name only when it is complete: a crash may come here as well.
+                let new = home.join("new");
+                remove_tree(&new)?;
+                self.make_upper(&new, self.catalog.parents(row)?.first())?;
+                fs_err::rename(&new, &upper).map_err(|error| Error::io("open", error))?;
+            }
+            remove_tree(&numbers)?;
+            make_directory(&numbers, 0o700)
         })
     }
 
@@ -111,11 +116,13 @@ impl Mechanism {
         }
         limit.map_or(Ok(()), |_| quota::begin(&home, draft.id))?;
         self.make_upper(&self.layout.upper(draft.id), draft.chain.first())?;
+        make_directory(&self.layout.numbers(draft.id), 0o700)?;
         limit.map_or(Ok(()), |limit| quota::limit(&home, limit))
     }
 
     fn make_upper(&self, upper: &Path, parent: Option<&SnapshotId>) -> Result<()> {
         make_directory(upper, 0o755)?;
+        reserve(upper)?;
         // The merged root shows the upper directory's attributes.
         let parent = parent.map(|id| self.layout.upper(*id));
         let set = upper::set_root(upper, parent.as_deref());
@@ -156,19 +163,23 @@ impl Mechanism {
         lowers: &[SnapshotId],
         upper: Option<SnapshotId>,
     ) -> Result<MountPlan> {
-        let mut lowers: Vec<_> = lowers.iter().map(|id| self.layout.upper(*id)).collect();
-        if lowers.is_empty() && upper.is_none() {
-            lowers.push(self.layout.empty());
-        }
-        let branches = plan::Branches {
-            lowers,
-            upper: upper.map(|id| (self.layout.upper(id), self.layout.xino(id))),
-        };
+        let branches = self.branches(lowers, upper);
         Ok(MountPlan {
             snapshot: snapshot.clone(),
             steps: self.engine.steps(&branches, self.config)?,
             hold: None,
         })
+    }
+
+    fn branches(&self, lowers: &[SnapshotId], upper: Option<SnapshotId>) -> Branches {
+        let mut lowers: Vec<_> = lowers.iter().map(|id| self.layout.upper(*id)).collect();
+        if lowers.is_empty() && upper.is_none() {
+            lowers.push(self.layout.empty());
+        }
+        Branches {
+            lowers,
+            upper: upper.map(|id| (self.layout.upper(id), self.layout.xino(id))),
+        }
     }
 
     /// What the layers of `chain` (top first) show together, attached nowhere.
@@ -187,7 +198,7 @@ impl Mechanism {
         let hold = self.layout.snapshot(row.id);
         let _lock = guard::exclusive(&self.catalog, &row, &hold, "commit")?;
         guard::refuse_half_applied(&hold, "commit")?;
-        self.refuse_parted_links(row.id)?;
+        self.settle(&row)?;
         if let Some(parent) = &options.late_parent {
             self.adopt_parent(&row, parent)?;
         }
@@ -200,32 +211,56 @@ impl Mechanism {
             labels: &options.labels,
             late_parent: options.late_parent.as_ref(),
         })?;
-        // They served the mounts of the active snapshot; as a lower branch it needs none.
-        let upper = self.layout.upper(row.id);
-        remove_tree(&upper.join(marks::ORPHANS))?;
-        remove_tree(&upper.join(marks::PSEUDO_LINKS))?;
-        remove_file(&self.layout.xino(row.id))
+        // They served the mounts of the active snapshot; no mount will use them again.
+        remove_tree(&self.layout.numbers(row.id))
     }
 
-    /// Refuses a snapshot in which a hard link of a lower layer was written and other names of it
-    /// do not stand in the branch yet: a layer would part them.
-    fn refuse_parted_links(&self, id: SnapshotId) -> Result<()> {
-        if !self.has_pseudo_links(id)? {
+    /// Makes the branch of an active snapshot stand for itself: a hard link of a lower layer that
+    /// was written is there under all its names.
+    pub(crate) fn settle(&self, row: &Row) -> Result<()> {
+        if !self.lacks_names(row.id)? {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::InvalidState, "commit")
-            .because("a hard link of a lower layer was written, and a layer would part its names")
-            .hint("open all its names once, or replace them by new files"))
+        if self.engine == Joined::ByKernel {
+            return Err(Error::new(ErrorKind::InvalidState, "commit")
+                .because("the kernel's pseudo-links were not flushed when it was unmounted")
+                .hint(
+                    "mount it, run `auplink DIR flush`, and unmount it; or open with `engine=fuse`",
+                ));
+        }
+        let lowers = self.catalog.parents(row)?;
+        let branches = self.branches(&lowers, Some(row.id));
+        let step = self.engine.steps(&branches, self.config)?.swap_remove(0);
+        let options = UnionOptions::parse(step.to_classic().option_text(), "strata");
+        let options = options.map_err(|error| {
+            Error::new(ErrorKind::Other, "settle hard links").because(error.to_string())
+        })?;
+        Ok(union::settle(options)?)
     }
 
-    /// Whether the branch has pseudo-links: then it does not say all by itself.
-    pub(crate) fn has_pseudo_links(&self, id: SnapshotId) -> Result<bool> {
-        let directory = self.layout.upper(id).join(marks::PSEUDO_LINKS);
-        match fs_err::read_dir(directory) {
-            Ok(mut entries) => Ok(entries.next().is_some()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(Error::io("read pseudo-links", error)),
+    /// Whether the branch lacks names of hard links that its union shows: then it does not say all
+    /// by itself.
+    pub(crate) fn lacks_names(&self, id: SnapshotId) -> Result<bool> {
+        match self.engine {
+            Joined::ByFuse if self.layout.numbers(id).exists() => {
+                Ok(union::lacks_names(&self.layout.xino(id))?)
+            }
+            Joined::ByFuse => Ok(false),
+            Joined::ByKernel => {
+                let links = self.layout.upper(id).join(marks::PSEUDO_LINKS);
+                match fs_err::read_dir(links) {
+                    Ok(mut entries) => Ok(entries.next().is_some()),
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+                    Err(error) => Err(Error::io("read pseudo-links", error)),
+                }
+            }
         }
+    }
+
+    /// Makes the union's own names in a branch.
+    pub(crate) fn reserve(&self, id: SnapshotId) -> Result<()> {
+        let upper = self.layout.upper(id);
+        reserve(&upper)
     }
 
     /// Directories that an apply made without an entry get the late parent's attributes, as they
@@ -317,13 +352,13 @@ fn remove_tree(path: &Path) -> Result<()> {
     }
 }
 
-fn remove_file(path: &Path) -> Result<()> {
-    match fs_err::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(AufsError::Clear {
-            path: path.to_owned(),
-            source: error,
+fn reserve(upper: &Path) -> Result<()> {
+    let made = AufsMarks::of(open_directory(upper)?).reserve();
+    made.map_err(|errno| {
+        AufsError::MakeDirectory {
+            path: upper.to_owned(),
+            source: errno.into(),
         }
-        .into()),
-        _ => Ok(()),
-    }
+        .into()
+    })
 }

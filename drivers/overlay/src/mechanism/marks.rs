@@ -53,6 +53,10 @@ impl UpperMarks for Namespace {
         Ok(xattr::get(&directory, self.opaque())?.as_deref() == Some(b"y"))
     }
 
+    fn ends_at_others(&self) -> bool {
+        true
+    }
+
     fn longest_name(&self) -> usize {
         usize::MAX
     }

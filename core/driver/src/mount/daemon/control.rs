@@ -20,6 +20,10 @@ const LONGEST: usize = 1 << 20;
 /// A client that sends nothing must not keep the others from being heard.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
+/// How often a name that a daemon had is tried, five seconds in all.
+const TRIES: u32 = 5000;
+const PAUSE: Duration = Duration::from_millis(1);
+
 /// Major and minor number of a file system's device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Device(u32, u32);
@@ -101,14 +105,33 @@ pub struct Control {
 impl Control {
     /// Listens for requests about the file system `device`.
     ///
+    /// The kernel gives a number again as soon as a file system has gone, and the daemon of that
+    /// one may be about to end: it is waited for.
+    ///
     /// # Errors
-    /// [`InUse`](ErrorKind::InUse) if somebody else listens there.
+    /// If somebody else has the name and keeps it.
     pub fn listen(device: Device) -> Result<Self> {
-        let io =
-            |error| Error::io("listen", error).with("device", format!("{}:{}", device.0, device.1));
+        let io = |error| {
+            let numbers = format!("{}:{}", device.0, device.1);
+            Error::io("listen", error).with("device", numbers)
+        };
         let address = device.address().map_err(io)?;
-        let listener = UnixListener::bind_addr(&address).map_err(io)?;
-        Ok(Self { listener })
+        let mut tries = 0..TRIES;
+        loop {
+            match UnixListener::bind_addr(&address) {
+                Ok(listener) => return Ok(Self { listener }),
+                Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                    let holder = UnixStream::connect_addr(&address);
+                    let stranger =
+                        holder.is_ok_and(|holder| !socket::peer(&holder).is_ok_and(is_trusted));
+                    if stranger || tries.next().is_none() {
+                        return Err(io(error));
+                    }
+                }
+                Err(error) => return Err(io(error)),
+            }
+            std::thread::sleep(PAUSE);
+        }
     }
 
     /// Answers requests, one after another, until the process ends. `answer` is not asked for
@@ -148,4 +171,23 @@ fn hear(
     };
     socket::send(socket, text.as_bytes(), None)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_taken_over_from_a_daemon_that_ends() {
+        // No device has these numbers.
+        let device = Device(u32::MAX, std::process::id());
+        let ending = Control::listen(device).unwrap();
+        std::thread::scope(|scope| {
+            let next = scope.spawn(|| Control::listen(device));
+            std::thread::sleep(Duration::from_millis(20));
+            assert!(!next.is_finished());
+            drop(ending);
+            next.join().unwrap().unwrap();
+        });
+    }
 }

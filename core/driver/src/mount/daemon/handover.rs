@@ -1,8 +1,8 @@
 //! How a detached mount comes from the daemon that serves it to the one who asked for it.
 //!
 //! The daemon is started as `PROGRAM --handover=0` with a unix socket for its standard input. It
-//! reads `SOURCE NUL OPTIONS` to the end, of whatever length, and answers `ok` with the mount's
-//! descriptor, or `error` with kind, reason and hint, NUL between them.
+//! reads `SOURCE NUL OPTIONS` to the end, of whatever length, and answers `ok PID` with the mount's
+//! descriptor (PID is the process that serves, the one that was started or a child of it), or `error` with kind, reason and hint, NUL between them.
 
 use super::{Daemon, Ending};
 use crate::error::{Error, ErrorKind, Result};
@@ -36,16 +36,16 @@ pub fn start(
     };
     let (ours, theirs) = UnixStream::pair().map_err(io)?;
     ours.set_read_timeout(Some(TIME_LIMIT)).map_err(io)?;
-    let child = Command::new(program)
+    let mut child = Command::new(program)
         .arg("--handover=0")
         .stdin(OwnedFd::from(theirs))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .map_err(io)?;
-    let daemon = Daemon::of(Pid::from_child(&child))?;
-    // Whatever fails from here on, the daemon ends with its socket, and is waited for.
-    let mut ending = Ending(Some(daemon));
+    // Whatever fails from here on, the process ends with its socket, and is waited for.
+    let started = Pid::from_child(&child);
+    let mut ending = Ending(Some(Daemon::of(started)?));
     let request = [source.as_bytes(), options.as_ref()].join(&0);
     let asked = socket::send(&ours, &request, None)
         .map_err(Error::from)
@@ -67,11 +67,24 @@ pub fn start(
             .with("program", program.display())
     };
     let (text, mount) = answer;
-    if text == b"ok"
-        && let (Some(mount), Some(daemon)) = (mount, ending.0.take())
-    {
+    let serving = || {
+        Pid::from_raw(
+            std::str::from_utf8(text.strip_prefix(b"ok ")?)
+                .ok()?
+                .parse()
+                .ok()?,
+        )
+    };
+    if let (Some(mount), Some(pid)) = (mount, serving()) {
         let origin = program.file_name().unwrap_or_default().to_string_lossy();
-        return Ok((DetachedMount::received(mount, &origin), daemon));
+        let mount = DetachedMount::received(mount, &origin);
+        let daemon = Daemon::of(pid)?;
+        if pid == started {
+            ending.leave();
+        } else {
+            child.wait().map_err(io)?;
+        }
+        return Ok((mount, daemon));
     }
     Err(told(&text).or(asked.err()).unwrap_or_else(silent))
 }
@@ -122,7 +135,8 @@ impl Handover {
 
     /// Gives the mount away; whoever asked may be gone, and then so is the mount.
     pub fn give(self, mount: DetachedMount) -> Result<()> {
-        socket::send(&self.socket, b"ok", Some(mount.as_fd()))?;
+        let text = format!("ok {}", std::process::id());
+        socket::send(&self.socket, text.as_bytes(), Some(mount.as_fd()))?;
         // The receiver's copy is to be the last.
         drop(mount);
         self.end()

@@ -38,9 +38,11 @@ pub(crate) fn probe(
     );
     capabilities.limits.max_depth = Some(MAX_LAYERS as u32);
     capabilities.limits.max_name = Some(LONGEST_NAME as u32);
-    capabilities
-        .quirks
-        .extend([Quirk::DirectoryRenameExdev, Quirk::LateWriterPossible]);
+    capabilities.quirks.extend([
+        Quirk::MergedDirectoryRenameExdev,
+        Quirk::LateWriterPossible,
+        Quirk::ReservedNames,
+    ]);
     if engine == Joined::ByKernel || config.coherence == Coherence::Fast {
         capabilities.quirks.insert(Quirk::HeldMapKeepsOldData);
     }

@@ -144,6 +144,7 @@ impl Model {
             Some(base) => self.layers[base].files.on_top(self.bent.splits()),
             None => Files::empty(),
         };
+        self.files.names = self.bent.names();
     }
 
     /// What `apply` writes is of this snapshot, the rest from below.
@@ -256,6 +257,12 @@ impl Files {
                 inode.names_below = counts[&id];
             }
             inode.below = true;
+            inode.holds_below = inode
+                .names()
+                .into_iter()
+                .flatten()
+                .map(|(name, _)| name.clone())
+                .collect();
         }
         if splits {
             files.part();

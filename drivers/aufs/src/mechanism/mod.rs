@@ -218,7 +218,7 @@ impl Mechanism {
     /// Makes the branch of an active snapshot stand for itself: a hard link of a lower layer that
     /// was written is there under all its names.
     pub(crate) fn settle(&self, row: &Row) -> Result<()> {
-        if !self.lacks_names(row.id)? {
+        if !self.has_pseudo_links(row.id)? {
             return Ok(());
         }
         if self.engine == Joined::ByKernel {
@@ -246,14 +246,16 @@ impl Mechanism {
                 Ok(union::lacks_names(&self.layout.xino(id))?)
             }
             Joined::ByFuse => Ok(false),
-            Joined::ByKernel => {
-                let links = self.layout.upper(id).join(marks::PSEUDO_LINKS);
-                match fs_err::read_dir(links) {
-                    Ok(mut entries) => Ok(entries.next().is_some()),
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-                    Err(error) => Err(Error::io("read pseudo-links", error)),
-                }
-            }
+            Joined::ByKernel => self.has_pseudo_links(id),
+        }
+    }
+
+    fn has_pseudo_links(&self, id: SnapshotId) -> Result<bool> {
+        let links = self.layout.upper(id).join(marks::PSEUDO_LINKS);
+        match fs_err::read_dir(links) {
+            Ok(mut entries) => Ok(entries.next().is_some()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Error::io("read pseudo-links", error)),
         }
     }
 

@@ -20,12 +20,14 @@ use strata_sys::dir::DirectoryReader;
 /// # Errors
 /// If the file is there and cannot be read.
 pub fn lacks_names(xino: &Path) -> Result<bool, UnionError> {
-    let numbers = Numbers::open(Some(xino));
-    let failed = |errno| UnionError::Branch {
+    Ok(numbers(xino)?.pending() > 0)
+}
+
+fn numbers(xino: &Path) -> Result<Numbers, UnionError> {
+    Numbers::open(Some(xino)).map_err(|errno| UnionError::Branch {
         path: xino.to_owned(),
         errno,
-    };
-    Ok(numbers.map_err(failed)?.pending() > 0)
+    })
 }
 
 /// Makes the names of hard links that do not stand in the written branch of a union yet, and

@@ -82,6 +82,9 @@ pub enum Quirk {
     /// Writing to one name of a lower layer's hard-link group separates it from the others.
     /// (`quirk_hard_link_splits`)
     HardLinkSplits,
+    /// The link count of a lower layer's file counts names that are hidden by a layer above.
+    /// (`quirk_hidden_names_counted`)
+    HiddenNamesCounted,
     /// A shared read-only mapping made before the first write keeps showing the old data.
     /// (`quirk_held_map_keeps_old_data`)
     HeldMapKeepsOldData,
@@ -115,6 +118,7 @@ impl Quirk {
         Self::DirectoryRenameExdev,
         Self::MergedDirectoryRenameExdev,
         Self::HardLinkSplits,
+        Self::HiddenNamesCounted,
         Self::HeldMapKeepsOldData,
         Self::LateWriterPossible,
         Self::DeviceZeroRefused,
@@ -131,6 +135,7 @@ impl Quirk {
             Self::DirectoryRenameExdev => "directory_rename_exdev",
             Self::MergedDirectoryRenameExdev => "merged_directory_rename_exdev",
             Self::HardLinkSplits => "hard_link_splits",
+            Self::HiddenNamesCounted => "hidden_names_counted",
             Self::HeldMapKeepsOldData => "held_map_keeps_old_data",
             Self::LateWriterPossible => "late_writer_possible",
             Self::DeviceZeroRefused => "device_zero_refused",

@@ -40,6 +40,7 @@ pub(crate) fn probe(
     capabilities.limits.max_name = Some(LONGEST_NAME as u32);
     capabilities.quirks.extend([
         Quirk::MergedDirectoryRenameExdev,
+        Quirk::HiddenNamesCounted,
         Quirk::LateWriterPossible,
         Quirk::ReservedNames,
     ]);

@@ -138,6 +138,7 @@ pub const ALL: &[Case] = &[
     lifecycle::prepare::PREPARE_TWICE,
     quirk::observed::QUIRK_MERGED_DIRECTORY_RENAME_EXDEV,
     quirk::observed::QUIRK_DEVICE_ZERO_REFUSED,
+    quirk::observed::QUIRK_HIDDEN_NAMES_COUNTED,
     quirk::observed::QUIRK_RESERVED_NAMES,
     quirk::observed::QUIRK_DIRECTORY_RENAME_EXDEV,
     quirk::observed::QUIRK_ENTRY_INODE_DIFFERS,

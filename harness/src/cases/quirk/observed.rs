@@ -168,6 +168,28 @@ pub(crate) const QUIRK_DEVICE_ZERO_REFUSED: Case = Case {
     },
 };
 
+pub(crate) const QUIRK_HIDDEN_NAMES_COUNTED: Case = Case {
+    name: "quirk_hidden_names_counted",
+    group: Group::Quirk,
+    needs: &[],
+    run: |context| {
+        let base = context.layer(None, |dir| {
+            dir.file("one", "1")?.hard_link("one", "two").map(drop)
+        })?;
+        let less = context.layer(Some(&base), |dir| dir.unlink("one").map(drop))?;
+        let count = context.look(&less, |root| {
+            use std::os::unix::fs::MetadataExt as _;
+            Ok(fs_err::metadata(root.join("two"))?.nlink())
+        })?;
+        ensure!((1..=2).contains(&count), "a file with one name has {count}");
+        context.judge_quirk(
+            Quirk::HiddenNamesCounted,
+            count == 2,
+            "only the name that shows was counted",
+        )
+    },
+};
+
 pub(crate) const QUIRK_RESERVED_NAMES: Case = Case {
     name: "quirk_reserved_names",
     group: Group::Quirk,

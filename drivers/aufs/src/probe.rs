@@ -87,6 +87,7 @@ fn try_mount(scratch: &Path, engine: Joined, config: Config) -> Result<(), Unava
     let branches = Branches {
         lowers: vec![lower],
         upper: Some((upper.clone(), xino)),
+        looked_at: None,
     };
     let steps = engine.steps(&branches, config);
     let plan = MountPlan {

@@ -172,6 +172,8 @@ impl Mechanism {
     }
 
     fn branches(&self, lowers: &[SnapshotId], upper: Option<SnapshotId>) -> Branches {
+        let top = lowers.first().filter(|_| upper.is_none());
+        let looked_at = top.map(|id| self.layout.xino(*id));
         let mut lowers: Vec<_> = lowers.iter().map(|id| self.layout.upper(*id)).collect();
         if lowers.is_empty() && upper.is_none() {
             lowers.push(self.layout.empty());
@@ -179,6 +181,7 @@ impl Mechanism {
         Branches {
             lowers,
             upper: upper.map(|id| (self.layout.upper(id), self.layout.xino(id))),
+            looked_at: looked_at.filter(|xino| xino.exists()),
         }
     }
 

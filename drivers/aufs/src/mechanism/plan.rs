@@ -24,6 +24,9 @@ pub(crate) struct Branches {
     pub(crate) lowers: Vec<PathBuf>,
     /// The writable branch, and where it keeps numbers.
     pub(crate) upper: Option<(PathBuf, PathBuf)>,
+    /// Where the topmost lower branch kept them, if it is written elsewhere and only looked at
+    /// here.
+    pub(crate) looked_at: Option<PathBuf>,
 }
 
 impl Joined {
@@ -66,6 +69,9 @@ fn fuse(branches: &Branches, config: Config) -> Result<MountStep> {
         options.push(MountOption::pair("upperdir", text(upper)?));
         options.push(MountOption::pair("xino", text(xino)?));
         options.push(plink(config));
+    }
+    if let Some(xino) = &branches.looked_at {
+        options.push(MountOption::pair("xino", text(xino)?));
     }
     let coherence = match config.coherence {
         Coherence::Strict => "strict",
@@ -160,6 +166,7 @@ mod tests {
                 .map(|id| format!("/r/snapshots/{id}/fs").into())
                 .collect(),
             upper: writable.then(|| ("/r/snapshots/0/fs".into(), "/r/snapshots/0/xino".into())),
+            looked_at: None,
         }
     }
 

@@ -12,13 +12,13 @@ use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use strata_fuse::{AttrReply, SetAttr, StatFs, TimeChange};
+use strata_fuse::{AttrReply, Caller, SetAttr, StatFs, TimeChange};
 
 const UTIME_NOW: i64 = 0x3fff_ffff;
 const UTIME_OMIT: i64 = 0x3fff_fffe;
 
 /// What a program may do beyond its user; the kernel asks for it at each change of a file.
-const CAPABILITY: &CStr = c"security.capability";
+pub(super) const CAPABILITY: &CStr = c"security.capability";
 
 /// Flags of setxattr(2).
 const XATTR_CREATE: u32 = 1;
@@ -47,13 +47,20 @@ impl Union {
         }
     }
 
-    pub(crate) fn change(&self, node: &Arc<Node>, change: &SetAttr) -> Result<AttrReply, Errno> {
+    pub(crate) fn change(
+        &self,
+        caller: Caller,
+        node: &Arc<Node>,
+        change: &SetAttr,
+    ) -> Result<AttrReply, Errno> {
         if let Some(size) = change.size {
             self.resize(node, size)?;
         }
         // Alone it stands for a write that went past us.
+        // For root too it is sent, for capabilities, which the branch's file system takes away.
         let others = change.mode.is_some() || change.uid.is_some() || change.gid.is_some();
-        if change.kill_suidgid && !others && !node.is_directory() {
+        let asked = change.size.is_some() || caller.uid != 0;
+        if change.kill_suidgid && asked && !others && !node.is_directory() {
             self.copy_up(node, Content::All)?;
             drop_set_id(&*node.other()?)?;
         }

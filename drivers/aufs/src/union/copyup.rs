@@ -343,7 +343,7 @@ impl Union {
     pub(crate) fn materialize(&self, node: &Arc<Node>) -> Result<(), Errno> {
         let (unmade, branch) = {
             let other = node.other()?;
-            if other.unmade.is_none() {
+            if other.unmade.is_none() || !other.branch.is_writable() {
                 return Ok(());
             }
             (other.unmade.clone(), other.branch.clone())

@@ -34,8 +34,8 @@ impl Filesystem for Union {
         self.attributes(&*self.node(node)?, None)
     }
 
-    fn setattr(&self, _caller: Caller, node: NodeId, change: &SetAttr) -> Result<AttrReply, Errno> {
-        self.change(&self.node(node)?, change)
+    fn setattr(&self, caller: Caller, node: NodeId, change: &SetAttr) -> Result<AttrReply, Errno> {
+        self.change(caller, &self.node(node)?, change)
     }
 
     fn readlink(&self, node: NodeId) -> Result<Vec<u8>, Errno> {

@@ -178,7 +178,7 @@ impl Union {
             other.unmade = Some(home(parent, name));
         }
         // A copy goes to the name by which it was found last.
-        if Arc::ptr_eq(&other.branch, &part.branch) && !other.place.is_held() {
+        if Arc::ptr_eq(&other.branch, &part.branch) {
             other.place = Place::named(part.directory.clone(), name);
             other.home = Some(home(parent, name));
         }

@@ -2,7 +2,7 @@
 
 use super::branch::{Branch, SysErrorOnly};
 use super::names::{self, Meaning, OPAQUE};
-use super::place::{errno, find_at};
+use super::place::{errno, find_at, statx_at, times_of};
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 use std::collections::HashSet;
@@ -135,9 +135,11 @@ impl Marks {
         Ok(())
     }
 
-    /// Marks the directory opaque.
+    /// Marks the directory opaque, which is no change of its content.
     pub(crate) fn cut(&self, branch: &Branch, directory: &OwnedFd) -> Result<(), Errno> {
+        let before = statx_at(directory.as_fd(), c"")?;
         branch.writable()?.mark(&branch.root, directory, OPAQUE)?;
+        rustix::fs::utimensat(directory, c"", &times_of(&before), AtFlags::EMPTY_PATH)?;
         self.change(|known| known.opaque = true);
         Ok(())
     }

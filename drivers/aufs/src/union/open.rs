@@ -1,5 +1,6 @@
 //! Open files: which way the kernel reads and writes them. `docs/adr/0012` has the states.
 
+use super::attributes::CAPABILITY;
 use super::copyup::Content;
 use super::node::{Mode, Node, Other};
 use super::options::CopyUpOnOpen;
@@ -9,6 +10,7 @@ use rustix::fs::{FallocateFlags, FileType, OFlags};
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use strata_fuse::{Handle, OpenReply, WriteFlags};
 
 /// A handle is the node's id and whether it was opened for writing: what is open stands in the
@@ -187,6 +189,13 @@ impl Union {
         if flags.kill_suidgid {
             drop_set_id(&*node.other()?)?;
         }
+        // A write through a map takes no capabilities away; ours, which stands for it, does.
+        let kept = if flags.from_cache && !node.plain.load(Ordering::Relaxed) {
+            let place = node.other()?.place.clone();
+            place.xattr(CAPABILITY)?.map(|value| (place, value))
+        } else {
+            None
+        };
         let mut done = 0;
         while done < data.len() {
             let at = offset + done as u64;
@@ -198,6 +207,9 @@ impl Union {
                 Err(error) if done == 0 => return Err(error),
                 Err(_) => break,
             }
+        }
+        if let Some((place, value)) = kept {
+            place.set_xattr(CAPABILITY, &value)?;
         }
         if flags.from_cache {
             // What was written through a map: the kernel does not look at the times again.

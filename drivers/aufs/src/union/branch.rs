@@ -1,7 +1,7 @@
 //! A branch: a directory of its own mount, which the kernel keeps read-only unless it is written.
 
 use super::names;
-use super::options::{BranchOption, CopyUpOnOpen};
+use super::options::{BranchOption, CopyUpOnOpen, UnionOptions};
 use super::place::{errno, find_at, statx_at, times_of};
 use super::xino::Numbers;
 use rustix::fs::{AtFlags, Mode, OFlags, Statx};
@@ -21,8 +21,8 @@ const NUMBER_BITS: u32 = 56;
 pub(crate) struct Writable {
     /// Where copies are made.
     pub(crate) orphans: OwnedFd,
-    /// Pseudo-links.
-    pub(crate) pseudo_links: Arc<OwnedFd>,
+    /// None where there are none, and none are made.
+    pseudo_links: Option<OwnedFd>,
     unlinked_whiteouts: bool,
     temporary: AtomicU64,
 }
@@ -45,10 +45,10 @@ pub(crate) struct Branch {
 }
 
 impl Branch {
-    /// Opens a branch. `devices` are those of the branches so far, in order.
+    /// Opens a branch of a union. `devices` are those of the branches so far, in order.
     pub(crate) fn open(
+        union: &UnionOptions,
         option: &BranchOption,
-        written: bool,
         xino: Option<&Path>,
         devices: &mut Vec<(u32, u32)>,
     ) -> Result<Self, Errno> {
@@ -56,17 +56,18 @@ impl Branch {
             .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
         let mount = DetachedMount::bind(&path, MountAttributes::empty());
         let mount = mount.map_err(|error| errno(&error))?;
-        Self::on(mount, option, written, xino, devices)
+        Self::on(mount, union, option, xino, devices)
     }
 
     /// Likewise, a branch of which somebody made a mount of its own.
     pub(crate) fn on(
         mount: DetachedMount,
+        union: &UnionOptions,
         option: &BranchOption,
-        written: bool,
         xino: Option<&Path>,
         devices: &mut Vec<(u32, u32)>,
     ) -> Result<Self, Errno> {
+        let written = union.writes(option);
         if !written {
             let attributes = MountAttributes::READ_ONLY | MountAttributes::NOATIME;
             mount
@@ -84,7 +85,11 @@ impl Branch {
         });
         let file_system = u8::try_from(file_system).map_err(|_| Errno::TOOBIG)?;
         let writable = if written {
-            Some(Writable::open(&root, option.unlinked_whiteouts)?)
+            Some(Writable::open(
+                &root,
+                option.unlinked_whiteouts,
+                union.plink,
+            )?)
         } else {
             None
         };
@@ -153,7 +158,7 @@ impl Branch {
 
 impl Writable {
     /// Makes what is not there yet, and puts the times of the branch's root back.
-    fn open(root: &OwnedFd, unlinked: bool) -> Result<Self, Errno> {
+    fn open(root: &OwnedFd, unlinked: bool, plink: bool) -> Result<Self, Errno> {
         let before = statx_at(root.as_fd(), c"")?;
         let mut made = false;
         let mut directory = |name: &CStr| {
@@ -166,7 +171,12 @@ impl Writable {
             rustix::fs::openat(root, name, flags, Mode::empty())
         };
         let orphans = directory(names::ORPHANS)?;
-        let pseudo_links = Arc::new(directory(names::PSEUDO_LINKS)?);
+        // Those of an earlier mount are of use without the option too.
+        let pseudo_links = if plink || find_at(root.as_fd(), names::PSEUDO_LINKS)?.is_some() {
+            Some(directory(names::PSEUDO_LINKS)?)
+        } else {
+            None
+        };
         let writable = Self {
             orphans,
             pseudo_links,
@@ -183,6 +193,11 @@ impl Writable {
         }
         writable.clear_orphans()?;
         Ok(writable)
+    }
+
+    /// Where copies are linked that have several names below.
+    pub(crate) fn pseudo_links(&self) -> Result<&OwnedFd, Errno> {
+        self.pseudo_links.as_ref().ok_or(Errno::NOENT)
     }
 
     /// A name in the directory of orphans that nobody else has.

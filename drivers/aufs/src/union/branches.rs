@@ -16,11 +16,11 @@ const OPERATION: &str = "control";
 
 impl Union {
     fn new_branch(&self, option: &BranchOption, root: DetachedMount) -> Result<Arc<Branch>> {
-        let written = option.access == Access::ReadWrite && !self.options.read_only;
+        let written = self.options.writes(option);
         let keeps = written && self.options.xino != Xino::None;
         let xino = if keeps { beside(&option.path) } else { None };
         let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
-        let branch = Branch::on(root, option, written, xino.as_deref(), &mut devices);
+        let branch = Branch::on(root, &self.options, option, xino.as_deref(), &mut devices);
         let branch = branch.map_err(|errno| {
             Error::io(OPERATION, errno.into()).with("branch", option.path.display())
         })?;

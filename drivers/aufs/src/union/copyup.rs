@@ -300,24 +300,12 @@ impl Union {
         let writable = upper.branch.writable()?;
         let link = pseudo_link(number, stat.stx_ino);
         let flags = rustix::fs::AtFlags::empty();
-        let linked = rustix::fs::linkat(
-            &writable.orphans,
-            draft,
-            &*writable.pseudo_links,
-            &*link,
-            flags,
-        );
-        match linked {
+        let (drafts, links) = (&writable.orphans, writable.pseudo_links()?);
+        match rustix::fs::linkat(drafts, draft, links, &*link, flags) {
             Err(Errno::EXIST) => {
                 // Of an inode that had the number before, and is gone.
-                rustix::fs::unlinkat(&*writable.pseudo_links, &*link, flags)?;
-                rustix::fs::linkat(
-                    &writable.orphans,
-                    draft,
-                    &*writable.pseudo_links,
-                    &*link,
-                    flags,
-                )
+                rustix::fs::unlinkat(links, &*link, flags)?;
+                rustix::fs::linkat(drafts, draft, links, &*link, flags)
             }
             other => other,
         }
@@ -329,7 +317,7 @@ impl Union {
         let writable = branch.writable()?;
         let stat = other.place.stat()?;
         let link = pseudo_link(node.number(), stat.stx_ino);
-        match other.place.link_to(writable.pseudo_links.as_fd(), &link) {
+        match other.place.link_to(writable.pseudo_links()?.as_fd(), &link) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(error),
         }

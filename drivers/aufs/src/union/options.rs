@@ -142,6 +142,13 @@ pub struct UnionOptions {
     pub log: Option<PathBuf>,
 }
 
+impl UnionOptions {
+    /// Whether a branch of it is written.
+    pub(crate) fn writes(&self, branch: &BranchOption) -> bool {
+        branch.access == Access::ReadWrite && !self.read_only
+    }
+}
+
 /// Why a text of options is refused: one line, and a way out where there is one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]

@@ -138,7 +138,7 @@ impl Union {
             if !other.place.is_held() {
                 other.place = Place::held(other.place.hold()?);
             }
-            match rustix::fs::unlinkat(&*writable.pseudo_links, &*link, AtFlags::empty()) {
+            match rustix::fs::unlinkat(writable.pseudo_links()?, &*link, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(error) => return Err(error),
             }

@@ -51,7 +51,9 @@ pub fn settle(options: UnionOptions) -> Result<(), UnionError> {
         if branch.numbers().map_err(failed)?.pending() > 0 {
             make_names(&union, &union.root).map_err(failed)?;
         }
-        clear(&writable.pseudo_links).map_err(failed)?;
+        if let Ok(links) = writable.pseudo_links() {
+            clear(links).map_err(failed)?;
+        }
     }
     Ok(())
 }

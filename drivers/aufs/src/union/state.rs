@@ -3,7 +3,7 @@
 use super::branch::Branch;
 use super::listing::Reading;
 use super::node::{Body, Directory, Node, Part, Table};
-use super::options::{Access, Coherence, CreatePolicy, Udba, UnionOptions, Xino};
+use super::options::{Coherence, CreatePolicy, Udba, UnionOptions, Xino};
 use super::place::{attr, statx_at};
 use rustix::fs::Statx;
 use rustix::io::Errno;
@@ -53,7 +53,7 @@ impl Union {
         let mut devices = Vec::new();
         let mut branches = Vec::new();
         for option in &options.branches {
-            let written = option.access == Access::ReadWrite && !options.read_only;
+            let written = options.writes(option);
             let first = if written {
                 !branches
                     .iter()
@@ -67,7 +67,7 @@ impl Union {
                 Xino::Beside | Xino::At(_) if written => beside(&option.path),
                 _ => None,
             };
-            let branch = Branch::open(option, written, xino.as_deref(), &mut devices)
+            let branch = Branch::open(&options, option, xino.as_deref(), &mut devices)
                 .map_err(|error| (option.path.clone(), error))?;
             branches.push(Arc::new(branch));
         }

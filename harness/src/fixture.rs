@@ -387,13 +387,13 @@ fn unescape(field: &str) -> PathBuf {
 }
 
 #[derive(Debug)]
-struct MountPoint {
+pub(crate) struct MountPoint {
     target: PathBuf,
     live: bool,
 }
 
 impl MountPoint {
-    fn of_memory(target: &Path, size: u64) -> Result<Self> {
+    pub(crate) fn of_memory(target: &Path, size: u64) -> Result<Self> {
         let data = std::ffi::CString::new(format!("size={size}"))?;
         rustix::mount::mount(
             "tmpfs",

@@ -187,5 +187,10 @@ fn build(sh: &Shell, revision: &str, place: &Path) -> Result<PathBuf> {
     )
     .quiet()
     .run()?;
+    if tree.join("apps/union").is_dir() {
+        cmd!(sh, "cargo build --locked --release --package strata-union")
+            .quiet()
+            .run()?;
+    }
     Ok(target.join("release/strata"))
 }

@@ -63,6 +63,10 @@ impl Bench {
         )
         .quiet()
         .run()?;
+        // The daemon of a driver's mounts, found beside the command.
+        cmd!(sh, "cargo build --locked --release --package strata-union")
+            .quiet()
+            .run()?;
         if let Some(Against { revision, gate }) = &self.against
             && !self.only_asks()
         {

@@ -24,6 +24,8 @@ const CELLS: &[&str] = &[
     "overlay:xfs",
     "overlay:btrfs",
     "btrfs:btrfs",
+    "aufs:ext4",
+    "aufs:xfs",
 ];
 
 /// Whether a build of this command may have a driver called `name`; any other name is a mistake.

@@ -76,9 +76,15 @@ pub enum Quirk {
     /// Renaming a directory that comes from a lower layer answers EXDEV.
     /// (`quirk_directory_rename_exdev`)
     DirectoryRenameExdev,
+    /// Renaming a directory that shows names of a lower layer answers EXDEV; one that shows none
+    /// moves. (`quirk_merged_directory_rename_exdev`)
+    MergedDirectoryRenameExdev,
     /// Writing to one name of a lower layer's hard-link group separates it from the others.
     /// (`quirk_hard_link_splits`)
     HardLinkSplits,
+    /// The link count of a lower layer's file counts names that are hidden by a layer above.
+    /// (`quirk_hidden_names_counted`)
+    HiddenNamesCounted,
     /// A shared read-only mapping made before the first write keeps showing the old data.
     /// (`quirk_held_map_keeps_old_data`)
     HeldMapKeepsOldData,
@@ -89,6 +95,9 @@ pub enum Quirk {
     /// Character devices 0:0 cannot be made in a mounted snapshot.
     /// (`quirk_device_zero_refused`)
     DeviceZeroRefused,
+    /// Names that begin with `.wh.` cannot be made or looked up (EPERM), nor those of more than 242
+    /// bytes (ENAMETOOLONG): the driver's marks are names. (`quirk_reserved_names`)
+    ReservedNames,
     /// The inode number of a lower layer's file changes when it is first written.
     /// (`quirk_inode_changes`)
     InodeChanges,
@@ -107,10 +116,13 @@ impl Quirk {
     /// All of them.
     pub const ALL: &[Self] = &[
         Self::DirectoryRenameExdev,
+        Self::MergedDirectoryRenameExdev,
         Self::HardLinkSplits,
+        Self::HiddenNamesCounted,
         Self::HeldMapKeepsOldData,
         Self::LateWriterPossible,
         Self::DeviceZeroRefused,
+        Self::ReservedNames,
         Self::InodeChanges,
         Self::EntryInodeDiffers,
         Self::SmallHolesFilled,
@@ -121,10 +133,13 @@ impl Quirk {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::DirectoryRenameExdev => "directory_rename_exdev",
+            Self::MergedDirectoryRenameExdev => "merged_directory_rename_exdev",
             Self::HardLinkSplits => "hard_link_splits",
+            Self::HiddenNamesCounted => "hidden_names_counted",
             Self::HeldMapKeepsOldData => "held_map_keeps_old_data",
             Self::LateWriterPossible => "late_writer_possible",
             Self::DeviceZeroRefused => "device_zero_refused",
+            Self::ReservedNames => "reserved_names",
             Self::InodeChanges => "inode_changes",
             Self::EntryInodeDiffers => "entry_inode_differs",
             Self::SmallHolesFilled => "small_holes_filled",

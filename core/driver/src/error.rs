@@ -39,7 +39,28 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    fn phrase(self) -> &'static str {
+    const ALL: [Self; 12] = [
+        Self::NotFound,
+        Self::AlreadyExists,
+        Self::InUse,
+        Self::InvalidState,
+        Self::InvalidInput,
+        Self::Unsupported,
+        Self::Unavailable,
+        Self::NoSpace,
+        Self::PermissionDenied,
+        Self::Corrupt,
+        Self::Busy,
+        Self::Other,
+    ];
+
+    /// The kind that another process told by its [phrase](Self::phrase).
+    pub(crate) fn of_phrase(phrase: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.phrase() == phrase)
+    }
+
+    /// What it is called in messages.
+    pub(crate) fn phrase(self) -> &'static str {
         match self {
             Self::NotFound => "not found",
             Self::AlreadyExists => "already exists",

@@ -22,6 +22,7 @@ pub mod process;
 pub mod quota;
 pub mod recovery;
 pub mod tree;
+pub mod upper;
 
 mod blocking;
 mod capability;

@@ -65,6 +65,13 @@ pub struct MountPlan {
 }
 
 impl MountStep {
+    /// Whether the step changes the mount that the one before it made, and makes none: its first
+    /// option is the flag `remount`, as in mount(8).
+    pub fn is_remount(&self) -> bool {
+        let first = self.options.first();
+        first.is_some_and(|option| option.key == "remount" && option.value.is_none())
+    }
+
     /// A bind mount of `source`.
     pub fn bind(source: impl Into<PathBuf>, flags: MountFlags) -> Self {
         Self {

@@ -251,6 +251,14 @@ impl DetachedMount {
         Ok(mount)
     }
 
+    /// One that another process made and sent; `origin` names it in errors.
+    pub fn received(fd: OwnedFd, origin: &str) -> Self {
+        Self {
+            fd,
+            origin: origin.to_owned(),
+        }
+    }
+
     /// Adds attributes; those not named stay as they are.
     pub fn set_attributes(&self, attributes: MountAttributes) -> Result<()> {
         // mount_setattr(2): another choice of access times cannot be set before the field is

@@ -16,7 +16,7 @@ use rustix::thread::UnshareFlags;
 
 use crate::error::{Context, Result, SysError};
 use crate::file::read_whole;
-use crate::mount::set_private_propagation;
+use crate::mount::{UnmountFlags, set_private_propagation};
 use crate::syscall::{check_int, last_errno};
 
 /// Gives the calling thread a mount namespace of its own (and a working directory of its own, so
@@ -73,6 +73,26 @@ fn unshare(flags: UnshareFlags, step: &'static str) -> Result<()> {
     // SAFETY: unshare(2): without CLONE_FILES the thread keeps sharing its descriptors with the
     // others, which is all that rustix asks for.
     unsafe { rustix::thread::unshare_unsafe(flags) }.on(step, || "the calling thread")
+}
+
+/// Unmounts, in the calling thread's namespace, everything but `/`, `/proc` and `/dev`: a process
+/// that lives long in a namespace of its own ([`unshare_mounts`]) must keep no other file system
+/// busy.
+///
+/// What the kernel does not let go stays: mounts that came with a user namespace are locked.
+pub fn leave_mounts() -> Result<()> {
+    for mount in crate::mountinfo::mounts()?.iter().rev() {
+        if ["/", "/proc", "/dev"]
+            .map(Path::new)
+            .contains(&&*mount.mount_point)
+        {
+            continue;
+        }
+        if let Err(error) = crate::mount::unmount(&mount.mount_point, UnmountFlags::DETACH) {
+            tracing::debug!(%error, "stays mounted in this namespace");
+        }
+    }
+    Ok(())
 }
 
 /// Runs `work` on a fresh thread with a mount namespace of its own, and waits for it. What it
@@ -351,6 +371,31 @@ fn run_mapper(program: &'static str, pid: u32, map: &[IdMap]) -> Result<()> {
         source,
         format!("{:?}", map_text(map).trim_end()),
     ))
+}
+
+/// Goes on as a process that is nobody's child, in a session of its own: the one that was started
+/// ends with success, and its parent has nothing left to wait for.
+///
+/// Refused where the process has other threads, which would not come along.
+pub fn leave_parent() -> Result<()> {
+    const STEP: &str = "fork";
+    // A directory per thread, and two links as every directory has.
+    let threads = rustix::fs::stat("/proc/self/task").on(STEP, || "/proc/self/task")?;
+    if threads.st_nlink > 3 {
+        return Err(SysError::refused(
+            STEP,
+            "this process",
+            "it has several threads".to_owned(),
+        ));
+    }
+    // SAFETY: fork(2): the process has one thread, so that the child is all of it.
+    match check_int(unsafe { libc::fork() }).on(STEP, || "this process")? {
+        0 => rustix::process::setsid()
+            .map(drop)
+            .on("setsid", || "the new process"),
+        // SAFETY: _exit(2) takes a number, and runs nothing of this process again.
+        _ => unsafe { libc::_exit(0) },
+    }
 }
 
 /// Lets the kernel send `signal` to the command's process when the *thread* that starts it ends:

@@ -11,6 +11,7 @@ pub fn registry() -> Registry {
     registry.add(Arc::new(strata_overlay::OverlayFactory));
     #[cfg(feature = "btrfs")]
     registry.add(Arc::new(strata_btrfs::BtrfsFactory));
+    registry.add(Arc::new(strata_aufs::AufsFactory));
     registry.add(Arc::new(strata_vfs::VfsFactory));
     registry
 }
@@ -29,9 +30,9 @@ mod tests {
             .map(|f| f.name().to_string())
             .collect();
         let known: &[&str] = if cfg!(feature = "btrfs") {
-            &["overlay", "btrfs", "vfs"]
+            &["overlay", "btrfs", "aufs", "vfs"]
         } else {
-            &["overlay", "vfs"]
+            &["overlay", "aufs", "vfs"]
         };
         assert_eq!(names, known);
         assert!(registry.get("no-such").is_err());

@@ -3,7 +3,7 @@
 use crate::config::{Config, META_KEY, OPTIONS};
 use crate::diff;
 use crate::layout::Layout;
-use crate::mechanism::{Mechanism, UpperPlacement};
+use crate::mechanism::Mechanism;
 use crate::probe;
 use async_trait::async_trait;
 use std::os::fd::AsFd as _;
@@ -13,6 +13,7 @@ use strata_driver::apply::{ApplyTarget, apply};
 use strata_driver::catalog::{Catalog, CatalogOptions, Leftovers, Row};
 use strata_driver::guard::Reading;
 use strata_driver::mount::Mounter;
+use strata_driver::upper::UpperPlacement;
 use strata_driver::{
     Applied, ApplyOptions, Availability, Capabilities, Capability, Change, ChangesetSource,
     CommitOptions, Counters, DiffOptions, DiffSink, DiffStream, DriverFactory, DriverInfo,
@@ -264,8 +265,13 @@ impl StorageDriver for Overlay {
             let _bound = m.limits.then(quota::Bound::new).transpose()?;
             let (applying, changeset) = guard::Applying::begin(&home, changeset)?;
             let chain = m.catalog.chain(&key)?.split_off(1);
-            let root = crate::mechanism::open_directory(&m.layout.upper(row.id))?;
-            let mut placement = UpperPlacement::new(m, &key, row.id, chain)?;
+            let upper = || crate::mechanism::open_directory(&m.layout.upper(row.id));
+            let root = upper()?;
+            let mut placement = if chain.is_empty() {
+                UpperPlacement::over_nothing(&m.namespace, upper()?, &home)?
+            } else {
+                UpperPlacement::over_layers(&m.namespace, upper()?, || m.merged(&key, &chain))
+            };
             let target = ApplyTarget {
                 root: root.as_fd(),
                 placement: &mut placement,

@@ -63,6 +63,7 @@ pub(crate) fn capabilities(
     capabilities.limits.max_depth = Some(MAX_LAYERS as u32);
 
     capabilities.quirks.extend([
+        Quirk::HiddenNamesCounted,
         Quirk::HeldMapKeepsOldData,
         Quirk::LateWriterPossible,
         Quirk::DeviceZeroRefused,

@@ -2,14 +2,13 @@
 
 use super::inode::{Body, Inode, InodeId, Mtime};
 use super::operation::Answer;
+use super::quirks::NameRules;
 use crate::tree::TreePath;
 use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Symbolic links on one way before it is `ELOOP`; `path_resolution(7)`.
 const MOST_LINKS: usize = 40;
-/// Bytes of a name before it is `ENAMETOOLONG`.
-const LONGEST_NAME: usize = 255;
 
 /// What an operation of the model gives.
 pub type Outcome = Result<Answer, Errno>;
@@ -17,6 +16,7 @@ pub type Outcome = Result<Answer, Errno>;
 /// A file system in memory. Inodes stay until the next snapshot, whether they have names or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Files {
+    pub(super) names: NameRules,
     inodes: BTreeMap<InodeId, Inode>,
     next: InodeId,
 }
@@ -48,8 +48,17 @@ impl Files {
         let mut root = Inode::new(Body::Directory(BTreeMap::new()), 0o755);
         root.mtime = Mtime::At(0);
         Self {
+            names: NameRules::default(),
             inodes: BTreeMap::from([(ROOT, root)]),
             next: ROOT + 1,
+        }
+    }
+
+    /// Likewise, with such names only.
+    pub(super) fn empty_with(names: NameRules) -> Self {
+        Self {
+            names,
+            ..Self::empty()
         }
     }
 
@@ -142,9 +151,7 @@ impl Files {
                 here = above.pop().unwrap_or(ROOT);
                 continue;
             }
-            if name.len() > LONGEST_NAME {
-                return Err(Errno::NAMETOOLONG);
-            }
+            self.names.check(&name)?;
             let found = names.get(&name).copied();
             let last = rest.is_empty();
             if let Some(id) = found

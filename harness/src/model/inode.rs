@@ -2,7 +2,7 @@
 
 use super::content::Content;
 use super::operation::{Acl, AclKind, Special};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Number of an inode; 0 is the root.
 pub type InodeId = u32;
@@ -72,6 +72,8 @@ pub struct Inode {
     pub below: bool,
     /// Names that it has in the layer that it comes from.
     pub names_below: u32,
+    /// Names that it holds there, as a directory.
+    pub holds_below: BTreeSet<Vec<u8>>,
     /// Inodes that are shown as one while they come from below have the same number here.
     pub shown_as: Option<InodeId>,
 }
@@ -90,6 +92,7 @@ impl Inode {
             mtime: Mtime::Now,
             below: false,
             names_below: 0,
+            holds_below: BTreeSet::new(),
             shown_as: None,
         }
     }

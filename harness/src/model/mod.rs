@@ -55,7 +55,7 @@ impl Model {
         Self {
             layers: Vec::new(),
             base: None,
-            files: Files::empty(),
+            files: Files::empty_with(bent.names()),
             held: BTreeMap::new(),
             bent,
             settled: 0,
@@ -91,6 +91,9 @@ impl Model {
     pub fn perform(&mut self, operation: &FileOperation) -> Predicted {
         let before = (self.bent.avoids()).then(|| (self.files.clone(), self.held.clone()));
         let outcome = self.answer(operation);
+        if outcome == Err(quirks::LEFT_OUT) {
+            self.bent.meet(Quirk::ReservedNames);
+        }
         match (self.bent.take_met(), before) {
             (Some(quirk), Some((files, held))) => {
                 (self.files, self.held) = (files, held);

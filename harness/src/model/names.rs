@@ -168,6 +168,16 @@ impl Files {
         if moved.into_iter().flatten().any(from_below) && bent.by(Quirk::DirectoryRenameExdev) {
             return Err(Errno::XDEV);
         }
+        let shows_below = |id: InodeId| {
+            let inode = self.inode(id);
+            let names = inode.names().into_iter().flatten();
+            let mut names = names.map(|(name, _)| name);
+            inode.below && names.any(|name| inode.holds_below.contains(name))
+        };
+        let merged = moved.into_iter().flatten().any(shows_below);
+        if merged && bent.by(Quirk::MergedDirectoryRenameExdev) {
+            return Err(Errno::XDEV);
+        }
         if let Some(target) = new.inode
             && !exchange
             && self
@@ -185,6 +195,10 @@ impl Files {
         }
         for id in moved.into_iter().flatten() {
             self.touch(id, bent);
+        }
+        for id in moved.into_iter().flatten() {
+            // It has left what is below.
+            self.inode_mut(id).holds_below.clear();
         }
         self.unlink(&old);
         if new.inode.is_some() {
@@ -219,9 +233,7 @@ impl Files {
     }
 
     fn look_up(&self, (directory, name): (InodeId, Vec<u8>)) -> Result<Place, Errno> {
-        if name.len() > 255 {
-            return Err(Errno::NAMETOOLONG);
-        }
+        self.names.check(&name)?;
         let names = self.inode(directory).names().into_iter().flatten();
         let inode = names
             .filter(|(known, _)| **known == name)

@@ -1,5 +1,6 @@
 //! What declared quirks do to an operation.
 
+use rustix::io::Errno;
 use std::collections::BTreeSet;
 use strata_driver::{Quirk, QuirkSet};
 
@@ -43,6 +44,23 @@ impl Bent {
         !self.avoided.is_empty()
     }
 
+    /// Which names there can be.
+    pub(super) fn names(&self) -> NameRules {
+        let reserved = Quirk::ReservedNames;
+        if self.avoided.contains(&reserved) {
+            NameRules::Avoid
+        } else if self.declared.contains(&reserved) {
+            NameRules::Reserve
+        } else {
+            NameRules::All
+        }
+    }
+
+    /// Notes that `quirk` was met.
+    pub(super) fn meet(&mut self, quirk: Quirk) {
+        self.met.insert(quirk);
+    }
+
     /// Whether names of one inode below are separate.
     pub(super) fn splits(&self) -> bool {
         self.declared.contains(&Quirk::HardLinkSplits)
@@ -52,5 +70,41 @@ impl Bent {
     pub(super) fn take_met(&mut self) -> Option<Quirk> {
         let met = std::mem::take(&mut self.met);
         met.first().copied()
+    }
+}
+
+/// Bytes of a name before it is `ENAMETOOLONG`.
+const LONGEST_NAME: usize = 255;
+/// Likewise, where marks are names.
+const LONGEST_BESIDE_MARKS: usize = 242;
+/// What a look-up gives on whose account an operation is left out; no file system answers it.
+pub(super) const LEFT_OUT: Errno = Errno::NOTRECOVERABLE;
+
+/// Which names there can be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum NameRules {
+    /// All that a file system takes.
+    #[default]
+    All,
+    /// None that marks are made of ([`Quirk::ReservedNames`]).
+    Reserve,
+    /// What meets one of those is left out.
+    Avoid,
+}
+
+impl NameRules {
+    /// Refuses a name that cannot be.
+    pub(super) fn check(self, name: &[u8]) -> Result<(), Errno> {
+        if name.len() > LONGEST_NAME {
+            return Err(Errno::NAMETOOLONG);
+        }
+        let long = name.len() > LONGEST_BESIDE_MARKS;
+        let reserved = long || name.starts_with(b".wh.");
+        match self {
+            Self::Avoid if reserved => Err(LEFT_OUT),
+            Self::Reserve if long => Err(Errno::NAMETOOLONG),
+            Self::Reserve if reserved => Err(Errno::PERM),
+            _ => Ok(()),
+        }
     }
 }

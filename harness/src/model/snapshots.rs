@@ -144,6 +144,7 @@ impl Model {
             Some(base) => self.layers[base].files.on_top(self.bent.splits()),
             None => Files::empty(),
         };
+        self.files.names = self.bent.names();
     }
 
     /// What `apply` writes is of this snapshot, the rest from below.
@@ -177,14 +178,17 @@ impl Model {
             } else {
                 is_socket || !written.contains(&path)
             };
+            let old = below
+                .as_ref()
+                .and_then(|below| Some(below.inode(below.at(&path).ok()?)));
+            let held = old.map(|old| old.holds_below.clone());
             let inode = self.files.inode_mut(id);
+            inode.holds_below = held.unwrap_or_default();
             if !is_below {
                 inode.below = false;
                 inode.names_below = 0;
-            } else if let Some(below) = &below
-                && let Ok(old) = below.at(&path)
-            {
-                inode.names_below = below.inode(old).names_below;
+            } else if let Some(old) = old {
+                inode.names_below = old.names_below;
             }
         }
         if self.bent.splits() {
@@ -256,6 +260,12 @@ impl Files {
                 inode.names_below = counts[&id];
             }
             inode.below = true;
+            inode.holds_below = inode
+                .names()
+                .into_iter()
+                .flatten()
+                .map(|(name, _)| name.clone())
+                .collect();
         }
         if splits {
             files.part();

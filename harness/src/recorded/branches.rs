@@ -1,7 +1,7 @@
 //! The directories that a plan tells of.
 
+use super::ground::NotExpressible;
 use anyhow::{Context as _, Result};
-use std::fmt;
 use std::path::{Path, PathBuf};
 use strata_driver::MountPlan;
 
@@ -32,6 +32,15 @@ impl Branches {
         branches
     }
 
+    /// Those that somebody made.
+    pub(super) fn made(upper: PathBuf, lowers: Vec<PathBuf>) -> Self {
+        Self {
+            upper: Some(upper),
+            work: None,
+            lowers,
+        }
+    }
+
     /// Demands that the plan tells of the writable branch and of so many lower ones: what cannot
     /// be looked at cannot be judged.
     pub(super) fn demand(&self, lowers: usize) -> Result<()> {
@@ -51,7 +60,7 @@ impl Branches {
             Some(number) => usize::checked_sub(number, 1).and_then(|at| self.lowers.get(at)),
             None => self.upper.as_ref().filter(|_| name == "U"),
         };
-        let path = found.with_context(|| NoBranch(name.to_owned()))?;
+        let path = found.with_context(|| no_branch(name))?;
         Ok(path)
     }
 
@@ -70,17 +79,9 @@ impl Branches {
     }
 }
 
-/// The plan does not tell where a branch is that the scenario touches.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct NoBranch(String);
-
-impl fmt::Display for NoBranch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the plan does not tell where branch {} is", self.0)
-    }
+fn no_branch(name: &str) -> NotExpressible {
+    NotExpressible(format!("the plan does not tell where branch {name} is"))
 }
-
-impl std::error::Error for NoBranch {}
 
 #[cfg(test)]
 mod tests {
@@ -112,7 +113,7 @@ mod tests {
         assert_eq!(branches.named("L2").unwrap(), Path::new("/bottom"));
         assert!(branches.demand(2).is_ok());
         let error = branches.demand(3).unwrap_err();
-        let missing = error.downcast_ref::<NoBranch>();
-        assert_eq!(missing, Some(&NoBranch("L3".to_owned())));
+        let missing = error.downcast_ref();
+        assert_eq!(missing, Some(&no_branch("L3")));
     }
 }

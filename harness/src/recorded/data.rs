@@ -4,7 +4,9 @@ use super::verb::Operation;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 
 const TEXT: &str = include_str!("../../data/semantics.json");
 
@@ -124,6 +126,29 @@ impl Entry {
             .collect()
     }
 
+    /// Content without holes; a sparse file is empty at first.
+    pub(super) fn content(&self) -> Result<Vec<u8>> {
+        if let Some((text, count)) = &self.data_repeat {
+            return Ok(text.repeat(*count).into_bytes());
+        }
+        if let Some(program) = &self.data_from {
+            return Ok(fs_err::read(program)?);
+        }
+        Ok(self.data.as_bytes().to_vec())
+    }
+
+    /// Gives the file at `at` its holes, if it is a sparse one.
+    pub(super) fn write_sparse(&self, at: &Path) -> Result<()> {
+        let Some(size) = self.size else {
+            return Ok(());
+        };
+        let file = fs_err::OpenOptions::new().write(true).open(at)?;
+        file.set_len(size)?;
+        let end = size.checked_sub(self.tail.len() as u64);
+        let end = end.context("a tail longer than its file")?;
+        Ok(file.file().write_all_at(self.tail.as_bytes(), end)?)
+    }
+
     /// Major and minor number.
     pub(super) fn device(&self) -> Result<(u32, u32)> {
         let (major, minor) = self.rdev.split_once(':').context("a device number")?;
@@ -185,12 +210,31 @@ impl Column {
 /// Major and minor number of a kernel.
 pub(super) type Kernel = (u32, u32);
 
+/// Every scenario that has a column has it for the oldest kernels.
+pub(super) const ANY_KERNEL: Kernel = (0, 0);
+
 /// The kernels of the two recordings of overlay. Between them some answers changed, one release
 /// this, another that, and nobody recorded when.
 const OLDER: Kernel = (6, 1);
 const NEWER: Kernel = (6, 18);
 
 impl Scenario {
+    /// Paths of files that are copies of programs.
+    pub(super) fn programs(&self) -> BTreeSet<String> {
+        let entries = self.layers.iter().flatten();
+        entries
+            .filter(|entry| entry.kind == EntryKind::File && entry.data_from.is_some())
+            .map(|entry| entry.path.clone())
+            .collect()
+    }
+
+    /// A program that it takes and this host has not.
+    pub(super) fn missing_program(&self) -> Option<&str> {
+        let entries = self.layers.iter().flatten();
+        let mut programs = entries.filter_map(|entry| entry.data_from.as_deref());
+        programs.find(|program| !Path::new(program).is_file())
+    }
+
     /// The recordings that may describe `column` on `kernel`, by name; any one of them, but all
     /// of it. On the recorded kernels and beyond there is one only.
     pub(super) fn recordings(

@@ -4,6 +4,7 @@ use super::data::{Recording, Scenario};
 use super::listing::Listing;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 /// What came of a scenario here.
 #[derive(Debug, Default)]
@@ -19,20 +20,38 @@ pub(super) struct Observed {
     pub index_entries: u64,
 }
 
-/// A difference that is known, and why it is none of the driver's faults.
-#[derive(Clone, Copy, Debug)]
-pub struct Expected {
-    /// The scenario.
-    pub scenario: &'static str,
-    /// Each difference, in the words in which it is reported.
-    pub differences: &'static [&'static str],
-    /// Why.
-    pub reason: &'static str,
+/// One thing that is otherwise than recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Difference {
+    /// What differs.
+    pub field: String,
+    /// What it is here.
+    pub ours: String,
+    /// What was recorded.
+    pub recorded: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {}, recorded {}",
+            self.field, self.ours, self.recorded
+        )
+    }
+}
+
+fn differs(field: String, ours: &impl ToString, recorded: &impl ToString) -> Difference {
+    Difference {
+        field,
+        ours: ours.to_string(),
+        recorded: recorded.to_string(),
+    }
 }
 
 impl Observed {
-    /// What differs, a line each.
-    pub(super) fn differences(&self, scenario: &Scenario, recorded: &Recording) -> Vec<String> {
+    /// What differs.
+    pub(super) fn differences(&self, scenario: &Scenario, recorded: &Recording) -> Vec<Difference> {
         let mut found = Vec::new();
         for (number, operation) in scenario.ops.iter().enumerate() {
             let at = |values: &[Value]| values.get(number).cloned().unwrap_or(Value::Null);
@@ -42,10 +61,8 @@ impl Observed {
             ] {
                 if given != wanted {
                     let verb = &operation.verb;
-                    found.push(format!(
-                        "operation {}, {verb:?}: {what} {given}, recorded {wanted}",
-                        number + 1
-                    ));
+                    let field = format!("operation {}, {verb:?}: {what}", number + 1);
+                    found.push(differs(field, &given, &wanted));
                 }
             }
         }
@@ -55,7 +72,7 @@ impl Observed {
         compare("upper", &self.upper, &recorded.upper, &mut found);
         let (given, wanted) = (self.index_entries, recorded.index_entries);
         if given != wanted {
-            found.push(format!("index: {given} entries, recorded {wanted}"));
+            found.push(differs("index: entries".into(), &given, &wanted));
         }
         for (number, lower) in self.lower_changed.iter().enumerate() {
             let wanted = recorded
@@ -73,7 +90,7 @@ impl Observed {
     }
 }
 
-fn compare(what: &str, given: &[Value], wanted: &[Value], found: &mut Vec<String>) {
+fn compare(what: &str, given: &[Value], wanted: &[Value], found: &mut Vec<Difference>) {
     let (given, wanted) = (by_path(given), by_path(wanted));
     let paths: BTreeSet<_> = given.keys().chain(wanted.keys()).collect();
     for path in paths {
@@ -85,9 +102,7 @@ fn compare(what: &str, given: &[Value], wanted: &[Value], found: &mut Vec<String
                 let count = |nodes: Option<&Vec<_>>| nodes.map_or(0, Vec::len);
                 let (given, wanted) = (count(given), count(wanted));
                 if given != wanted {
-                    found.push(format!(
-                        "{what} `{path}`: {given} of them, recorded {wanted}"
-                    ));
+                    found.push(differs(format!("{what} `{path}`: there"), &given, &wanted));
                 }
             }
         }
@@ -106,7 +121,7 @@ fn by_path(listing: &[Value]) -> BTreeMap<&str, Vec<&Node>> {
     nodes
 }
 
-fn compare_nodes(what: &str, given: &Node, wanted: &Node, found: &mut Vec<String>) {
+fn compare_nodes(what: &str, given: &Node, wanted: &Node, found: &mut Vec<Difference>) {
     let keys: BTreeSet<_> = given.keys().chain(wanted.keys()).collect();
     for key in keys {
         let shown = |node: &Node| {
@@ -115,27 +130,27 @@ fn compare_nodes(what: &str, given: &Node, wanted: &Node, found: &mut Vec<String
         };
         if given.get(key) != wanted.get(key) {
             let (given, wanted) = (shown(given), shown(wanted));
-            found.push(format!("{what}: {key} {given}, recorded {wanted}"));
+            found.push(differs(format!("{what}: {key}"), &given, &wanted));
         }
     }
 }
 
 /// Whether the differences are exactly the expected ones; else what to say of it.
-pub(super) fn judge(found: &[String], expected: Option<&Expected>) -> Result<(), String> {
-    let expected = expected.map_or(&[][..], |expected| expected.differences);
-    let lines = |all: Vec<&str>| all.join("\n  ");
-    let new = found.iter().map(String::as_str);
-    let new: Vec<_> = new.filter(|line| !expected.contains(line)).collect();
+pub(super) fn judge(found: &[Difference], expected: &[&Difference]) -> Result<(), String> {
+    let lines = |all: Vec<&Difference>| {
+        let lines: Vec<_> = all.into_iter().map(ToString::to_string).collect();
+        lines.join("\n  ")
+    };
+    let is_new = |one: &&Difference| !expected.contains(one);
+    let new: Vec<_> = found.iter().filter(is_new).collect();
     if !new.is_empty() {
         return Err(lines(new));
     }
-    let gone = expected.iter().copied();
-    let gone: Vec<_> = gone
-        .filter(|line| !found.iter().any(|one| one == line))
-        .collect();
+    let is_gone = |one: &&Difference| !found.contains(one);
+    let gone: Vec<_> = expected.iter().copied().filter(is_gone).collect();
     if !gone.is_empty() {
         return Err(format!(
-            "expected to differ, and does not any more (take it off the list): {}",
+            "expected to differ, and does not any more (take it out of the table): {}",
             lines(gone)
         ));
     }
@@ -168,7 +183,8 @@ mod tests {
 
     fn differences(scenario: &Scenario, observed: &Observed) -> Vec<String> {
         let (_, recorded) = scenario.recordings(Column::OverlayDefault, (6, 18))[0];
-        observed.differences(scenario, recorded)
+        let found = observed.differences(scenario, recorded);
+        found.iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -189,7 +205,7 @@ mod tests {
             (|one| drop(one.merged_remount.pop()), "remounted `n`: "),
             (|one| one.upper[0]["uid"] = 7.into(), "upper `.`: uid "),
             (|one| one.lower_changed[0].clear(), "changed in L1 `.`: "),
-            (|one| one.index_entries = 1, "index: 1 entries"),
+            (|one| one.index_entries = 1, "index: entries 1"),
         ];
         for (change, named) in changes {
             let (scenario, mut observed) = as_recorded("udba-create-on-lower");
@@ -201,18 +217,14 @@ mod tests {
 
     #[test]
     fn judge_demands_exactly_the_expected() {
-        let expected = Expected {
-            scenario: "a",
-            differences: &["one"],
-            reason: "a reason",
-        };
-        let found = |lines: &[&str]| lines.iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(judge(&[], None), Ok(()));
-        assert_eq!(judge(&found(&["one"]), Some(&expected)), Ok(()));
-        assert_eq!(judge(&found(&["one"]), None), Err("one".to_owned()));
-        let more = judge(&found(&["one", "two"]), Some(&expected));
-        assert_eq!(more, Err("two".to_owned()));
-        let fewer = judge(&[], Some(&expected)).unwrap_err();
+        let [one, two] = ["one", "two"].map(|field| differs(field.into(), &1, &2));
+        assert_eq!(judge(&[], &[]), Ok(()));
+        assert_eq!(judge(std::slice::from_ref(&one), &[&one]), Ok(()));
+        let new = Err("one 1, recorded 2".to_owned());
+        assert_eq!(judge(std::slice::from_ref(&one), &[]), new);
+        let more = judge(&[one.clone(), two], &[&one]);
+        assert_eq!(more, Err("two 1, recorded 2".to_owned()));
+        let fewer = judge(&[], &[&one]).unwrap_err();
         assert!(fewer.contains("does not any more"), "{fewer}");
     }
 }

@@ -13,6 +13,9 @@ use std::path::Path;
 /// Content up to this size is listed itself, more as the first half of its SHA-256.
 const SHOWN: u64 = 64;
 
+/// Of files of more than this it is said whether half of them or more are holes.
+const WITH_HOLES: u64 = 64 * 1024;
+
 /// What depends on the run, not on the driver.
 #[derive(Clone, Debug)]
 pub(super) struct Lister {
@@ -101,8 +104,9 @@ impl Lister {
                 } else {
                     let digest = hex::encode(&Sha256::digest(&content)[..8]);
                     node.insert("sha256".into(), digest.into());
-                    if (stat.st_blocks as u64) * 512 < size / 2 {
-                        node.insert("sparse".into(), true.into());
+                    if size > WITH_HOLES {
+                        let holes = (stat.st_blocks as u64) * 512 < size / 2;
+                        node.insert("sparse".into(), holes.into());
                     }
                 }
             }

@@ -1,6 +1,6 @@
 //! Reads what a mount plan names on disk, and merges it by the model's rule.
 //!
-//! The harness's own decoder: what the kernel shows is held against what stands there.
+//! The harness's own decoder: what a mount shows is held against what stands there.
 
 use crate::model::layer::{Entry, Layer, merge};
 use crate::tree::{Kind, Tree, TreePath};
@@ -37,16 +37,27 @@ pub(crate) fn tree(
     if lowers.is_empty() {
         return Ok(None);
     }
+    let read = if step.fs_type.starts_with("fuse.") {
+        layer_of_names
+    } else {
+        overlay_layer
+    };
     let mut layers = Vec::new();
     for directory in lowers.iter().rev() {
         let raw = Tree::read(directory)?;
         let digest = raw.digest();
         let known = *lower.entry(directory.clone()).or_insert(digest);
         ensure!(known == digest, "`{}` has changed", directory.display());
-        layers.push(overlay_layer(&raw, directory)?);
+        layers.push(read(&raw, directory)?);
     }
     if let Some(directory) = upper {
-        layers.push(overlay_layer(&Tree::read(&directory)?, &directory)?);
+        let raw = Tree::read(&directory)?;
+        let holds_links = |path: &TreePath| path.as_bytes().starts_with(PSEUDO_LINK);
+        if raw.nodes().keys().any(holds_links) {
+            // Names of these files are in the union's own record.
+            return Ok(None);
+        }
+        layers.push(read(&raw, &directory)?);
     }
     Ok(Some(merge(&layers)))
 }
@@ -62,6 +73,45 @@ fn overlay_layer(raw: &Tree, directory: &Path) -> Result<Layer> {
             _ => Entry::Node(node.clone()),
         };
         layer.insert(path.clone(), entry);
+    }
+    Ok(layer)
+}
+
+const WHITEOUT: &[u8] = b".wh.";
+const RESERVED: &[u8] = b".wh..wh.";
+const OPAQUE: &[u8] = b".wh..wh..opq";
+const PSEUDO_LINK: &[u8] = b".wh..wh.plnk/";
+
+/// A directory whose marks are names, as in layers of images: `.wh.NAME` is a whiteout,
+/// `.wh..wh..opq` makes its directory opaque, what else begins with `.wh..wh.` is no part of it.
+fn layer_of_names(raw: &Tree, _directory: &Path) -> Result<Layer> {
+    let mut layer = Layer::new();
+    for (path, node) in raw.nodes() {
+        let mut names = path.as_bytes().split(|byte| *byte == b'/');
+        if names.any(|name| name.starts_with(RESERVED)) {
+            continue;
+        }
+        let Some(hidden) = path.name().strip_prefix(WHITEOUT) else {
+            let marked =
+                node.kind == Kind::Directory && raw.nodes().contains_key(&path.join(OPAQUE));
+            let entry = if marked {
+                Entry::Opaque(node.clone())
+            } else {
+                Entry::Node(node.clone())
+            };
+            layer.insert(path.clone(), entry);
+            continue;
+        };
+        let hidden = path.parent().unwrap_or_else(TreePath::root).join(hidden);
+        ensure!(
+            !raw.nodes().contains_key(&hidden),
+            "`{hidden}` and its whiteout stand in one layer"
+        );
+        ensure!(
+            node.kind == Kind::File && node.size == 0,
+            "the whiteout `{path}` is no empty file"
+        );
+        layer.insert(hidden, Entry::Whiteout);
     }
     Ok(layer)
 }

@@ -53,7 +53,8 @@ struct Below {
 impl Below {
     fn read(place: &Path, capabilities: &Capabilities) -> Result<Self> {
         let mut below = Self::default();
-        let wants_directories = capabilities.declares(Quirk::DirectoryRenameExdev);
+        let wants_directories = capabilities.declares(Quirk::DirectoryRenameExdev)
+            || capabilities.declares(Quirk::MergedDirectoryRenameExdev);
         let wants_linked = capabilities.declares(Quirk::HardLinkSplits);
         if !wants_directories && !wants_linked {
             return Ok(below);

@@ -15,6 +15,9 @@ const ROOMS: &[&str] = &[
     "probe",
 ];
 
+/// A mechanism that is a program of its own: driver, room.
+const FURTHER_ROOMS: &[(&str, &str)] = &[("aufs", "union")];
+
 const HEADINGS: &[&str] = &[
     "Idea",
     "On disk",
@@ -91,7 +94,7 @@ fn rooms(tree: &Tree, folder: &str, findings: &mut Vec<Finding>) {
         });
     }
     for name in found.iter().filter(|name| !["lib", "tests"].contains(name)) {
-        if !ROOMS.contains(name) {
+        if !ROOMS.contains(name) && !FURTHER_ROOMS.contains(&(folder, *name)) {
             let message = format!(
                 "`{name}` is no room of a driver crate ({})",
                 ROOMS.join(", ")

@@ -61,7 +61,7 @@ fn may_depend(folder: &str, dependency: &Dependency<'_>, drivers: &[String]) -> 
     let is_driver = drivers.iter().any(|driver| driver == name) || name == "strata-drivers";
     match folder {
         "xtask" | "core/sys" => false,
-        "core/driver" => name == "strata-sys",
+        "core/driver" | "core/fuse" => name == "strata-sys",
         "core/store" => matches!(name, "strata-sys" | "strata-driver"),
         "core/image" => {
             // Itself with more features, for its own tests, and the harness's real registry.
@@ -71,7 +71,7 @@ fn may_depend(folder: &str, dependency: &Dependency<'_>, drivers: &[String]) -> 
         "harness" => !is_driver && name != "strata" && name != "xtask",
         "drivers/all" => name != "strata" && (name != "strata-harness" || is_for_tests),
         _ if folder.starts_with("drivers/") => {
-            matches!(name, "strata-sys" | "strata-driver")
+            matches!(name, "strata-sys" | "strata-driver" | "strata-fuse")
                 || (is_for_tests && name == "strata-harness")
         }
         _ => name != "xtask",

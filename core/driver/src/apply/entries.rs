@@ -41,14 +41,29 @@ struct Spot<'a> {
 }
 
 impl Applier<'_> {
+    fn refuse_long_names(&self, path: &[u8]) -> Result<()> {
+        let longest = self.placement.longest_name();
+        let mut names = path.split(|byte| *byte == b'/');
+        match names.find(|name| name.len() > longest) {
+            None => Ok(()),
+            Some(name) => Err(refused(format!(
+                "a name has {} bytes, and a layer of this driver holds at most {longest}",
+                name.len()
+            ))
+            .with("path", path.escape_ascii())),
+        }
+    }
+
     /// Makes what `entry` says. A file is complete only after [`finish_file`](Self::finish_file).
     pub(super) fn entry(&mut self, entry: Entry) -> Result<Option<OpenFile>> {
         if entry.path.is_root() {
             return self.root_entry(&entry).map(|()| None);
         }
+        self.refuse_long_names(entry.path.as_bytes())?;
         let (directory, name) = split(entry.path.as_bytes());
         let parent = self.parent(directory)?;
         let path = join(&parent.path, name);
+        let was_hidden = self.placement.uncover(parent.directory.as_fd(), &path)?;
         let spot = Spot {
             parent: &parent,
             path: &path,
@@ -71,7 +86,7 @@ impl Applier<'_> {
             }
             EntryKind::HardLink { target } => self.hard_link(&spot, target)?,
             EntryKind::Symlink { target } => self.symlink(&spot, &entry, target)?,
-            EntryKind::Directory => self.directory(&spot, &entry)?,
+            EntryKind::Directory => self.directory(&spot, &entry, was_hidden)?,
             EntryKind::CharDevice { major, minor } => {
                 let device = rustix::fs::makedev(*major, *minor);
                 self.node(&spot, &entry, (FileType::CharacterDevice, device))?
@@ -223,7 +238,8 @@ impl Applier<'_> {
         Ok(kind)
     }
 
-    fn directory(&mut self, spot: &Spot<'_>, entry: &Entry) -> Result<Name> {
+    /// `was_hidden`: a mark of an earlier layer hid what is below.
+    fn directory(&mut self, spot: &Spot<'_>, entry: &Entry, was_hidden: bool) -> Result<Name> {
         let metadata = &entry.metadata;
         let parent = &spot.parent.directory;
         // Whoever is not root can make names only in a directory that lets its owner.
@@ -231,7 +247,13 @@ impl Applier<'_> {
         let make = || rustix::fs::mkdirat(parent, spot.name, Mode::from_raw_mode(mode));
         let open = || rustix::fs::openat(parent, spot.name, DIRECTORY, Mode::empty());
         match make() {
-            Ok(()) => self.new_directory(spot, entry)?,
+            Ok(()) => {
+                self.new_directory(spot, entry)?;
+                if was_hidden || self.placement.looks_past(spot.path)? {
+                    let directory = open().step("cannot open the directory")?;
+                    self.cover(directory.as_fd(), spot.path)?;
+                }
+            }
             Err(Errno::EXIST) => match open() {
                 Ok(directory) => {
                     let attributes = described(entry);

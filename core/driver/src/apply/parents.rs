@@ -269,6 +269,12 @@ impl Applier<'_> {
     /// Makes a directory for which the changeset has no entry (yet): like the one that shows
     /// from below, or else 0755, 0:0, mtime 0.
     fn make_missing(&mut self, place: &Place, name: &[u8], path: &[u8]) -> Result<OwnedFd> {
+        self.note_directory(&place.path, place.directory.as_fd())?;
+        if self.placement.uncover(place.directory.as_fd(), path)? {
+            let directory = self.make_directory(place, name, path, &undescribed())?;
+            self.cover(directory.as_fd(), path)?;
+            return Ok(directory);
+        }
         let below = if self.record.is_sealed(&place.path) {
             Below::Nothing
         } else {
@@ -276,7 +282,14 @@ impl Applier<'_> {
         };
         match below {
             Below::Directory(attributes) => self.make_directory(place, name, path, &attributes),
-            Below::Nothing | Below::Other => self.make_directory(place, name, path, &undescribed()),
+            Below::Nothing => self.make_directory(place, name, path, &undescribed()),
+            Below::Other => {
+                let directory = self.make_directory(place, name, path, &undescribed())?;
+                if self.placement.looks_past(path)? {
+                    self.cover(directory.as_fd(), path)?;
+                }
+                Ok(directory)
+            }
         }
     }
 

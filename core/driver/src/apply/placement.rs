@@ -44,6 +44,19 @@ pub trait Placement: Send {
     /// entries of this layer, with more of them below; those stay, and none of them may get
     /// anything from below any more. Called again for the same directory, nothing more happens.
     fn hide_all(&mut self, directory: BorrowedFd<'_>, path: &[u8]) -> Result<()>;
+
+    /// Whether the layers below show something at `path` that is no directory, past which they
+    /// would look for directories to show in the new one that the root has there: it is to be
+    /// sealed then. Never true where what is no directory ends a merge by itself.
+    fn looks_past(&mut self, path: &[u8]) -> Result<bool>;
+
+    /// Takes away the mark by which the root hides `path`, if that mark stands beside the name and
+    /// not in its place, and says whether there was one. The name is about to be made.
+    fn uncover(&mut self, parent: BorrowedFd<'_>, path: &[u8]) -> Result<bool>;
+
+    /// Bytes of the longest name that the root can hold; the kernel's own limit is the kernel's
+    /// business.
+    fn longest_name(&self) -> usize;
 }
 
 /// What somebody asks the layers below for.
@@ -114,5 +127,17 @@ impl Placement for PlainPlacement {
 
     fn hide_all(&mut self, _directory: BorrowedFd<'_>, _path: &[u8]) -> Result<()> {
         Ok(())
+    }
+
+    fn looks_past(&mut self, _path: &[u8]) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn uncover(&mut self, _parent: BorrowedFd<'_>, _path: &[u8]) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn longest_name(&self) -> usize {
+        usize::MAX
     }
 }

@@ -80,13 +80,16 @@ impl UpperEntry<'_> {
 
     /// Whether it is a directory that has `name` in it.
     pub fn holds(&self, name: &CStr) -> Result<bool> {
+        if self.file_type() != FileType::Directory {
+            return Ok(false);
+        }
         let mut path = self.name.to_bytes().to_vec();
         if !path.is_empty() {
             path.push(b'/');
         }
         path.extend_from_slice(name.to_bytes());
         match rustix::fs::statat(self.directory, &*path, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(_) => Ok(self.file_type() == FileType::Directory),
+            Ok(_) => Ok(true),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
             Err(errno) => Err(self.error("look for a mark", errno)),
         }

@@ -2,6 +2,7 @@
 
 use super::Detached;
 use super::classic::{self, ClassicMount};
+use super::daemon::{self, Ending};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{MountOption, MountPlan, MountStep};
 use rustix::fs::{CWD, Mode, OFlags};
@@ -65,9 +66,18 @@ impl Interface {
         }
     }
 
-    /// Only overlay's options need another way on kernels in between.
+    /// Only overlay's options need another way on kernels in between. What fsconfig(2) takes neither
+    /// as a text nor as the path of a descriptor, and a change of a mount, go to mount(2) always.
     fn serves(self, step: &MountStep) -> bool {
-        self == Self::Context || step.fs_type == BIND && has_mount_setattr()
+        let is_long = |option: &MountOption| {
+            let value = option.value.as_deref().unwrap_or_default();
+            value.len() > LONGEST_OPTION_VALUE
+                && !(option.key == LOWER || Path::new(value).exists())
+        };
+        let by_text = step.is_remount() || step.options.iter().any(is_long);
+        self == Self::Context && !by_text
+            || step.fs_type == BIND && has_mount_setattr()
+            || daemon::subtype(&step.fs_type).is_some()
     }
 }
 
@@ -89,11 +99,20 @@ pub(super) fn attach(
     ready: &mut dyn FnMut(Option<UniqueMountId>) -> Result<()>,
 ) -> Result<()> {
     if interface.serves(step) {
-        let mount = build(step)?;
+        if daemon::subtype(&step.fs_type).is_some() {
+            daemon::clear_dead(target, &step.fs_type)?;
+        }
+        // In order of dropping where something fails: the mount before its daemon.
+        let (mount, mut ending) = build(step)?;
         ready(identity(statmount::mount_id_of(&mount))?)?;
-        return mount.attach(target).map_err(|error| failed(step, error));
+        mount.attach(target).map_err(|error| failed(step, error))?;
+        ending.leave();
+        return Ok(());
     }
     classic::mount(step, target).map_err(|error| failed(step, error))?;
+    if step.is_remount() {
+        return Ok(());
+    }
     let told = identity(statmount::mount_id(target)).and_then(ready);
     if told.is_err() {
         super::unmount::all(target, 1, None)?;
@@ -137,17 +156,20 @@ pub(super) fn detached(plan: &MountPlan, interface: Interface) -> Result<Detache
     };
     let io = |errno: Errno| Error::io("mount", errno.into()).with("snapshot", &plan.snapshot);
     if plan.steps.iter().all(|step| interface.serves(step)) {
-        let mounts = plan.steps.iter().map(build).collect::<Result<Vec<_>>>()?;
+        let built = plan.steps.iter().map(build).collect::<Result<Vec<_>>>()?;
+        let (mounts, daemons): (Vec<_>, Vec<_>) = built.into_iter().unzip();
         let last = mounts.last().ok_or_else(|| nothing(plan))?;
         return Ok(Detached {
             root: open_root(last).map_err(io)?,
             _mounts: mounts,
+            _daemons: daemons,
         });
     }
     let root = namespace::run_in_private_namespace(|| in_namespace(plan, interface))??;
     Ok(Detached {
         root,
         _mounts: Vec::new(),
+        _daemons: Vec::new(),
     })
 }
 
@@ -194,12 +216,22 @@ fn nothing(plan: &MountPlan) -> Error {
         .with("snapshot", &plan.snapshot)
 }
 
-fn build(step: &MountStep) -> Result<DetachedMount> {
+/// Makes the mount of a step, and names the daemon that ends with it.
+fn build(step: &MountStep) -> Result<(DetachedMount, Ending)> {
     let attributes = if step.flags.read_only {
         MountAttributes::READ_ONLY
     } else {
         MountAttributes::empty()
     };
+    if daemon::subtype(&step.fs_type).is_some() {
+        let (mount, daemon) =
+            daemon::build(step).map_err(|error| error.with("type", &step.fs_type))?;
+        let ending = Ending(Some(daemon));
+        if !attributes.is_empty() {
+            mount.set_attributes(attributes)?;
+        }
+        return Ok((mount, ending));
+    }
     let built = if step.fs_type == BIND {
         DetachedMount::bind(&step.source, attributes)
     } else {
@@ -213,7 +245,8 @@ fn build(step: &MountStep) -> Result<DetachedMount> {
             other => other,
         }
     };
-    built.map_err(|error| failed(step, error))
+    let mount = built.map_err(|error| failed(step, error))?;
+    Ok((mount, Ending(None)))
 }
 
 fn configure(step: &MountStep, context: FsContext) -> Result<FsContext, SysError> {

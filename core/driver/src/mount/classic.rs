@@ -1,6 +1,7 @@
 //! Steps in the words of mount(2): one comma-separated text of less than a page.
 
 use super::build::{BIND, LOWER};
+use super::daemon;
 use crate::plan::MountStep;
 use rustix::fs::{Mode, OFlags};
 use std::path::{Path, PathBuf};
@@ -56,7 +57,9 @@ pub(super) fn of_step(step: &MountStep) -> ClassicMount {
 
 /// The options that go into the data of mount(2), paths as `shown` gives them.
 fn data(step: &MountStep, shown: impl Fn(&str) -> String) -> Vec<String> {
-    let overlay = step.fs_type == OVERLAY;
+    // A daemon reads its options as overlay's are read, with escapes in all values.
+    let served = daemon::subtype(&step.fs_type).is_some();
+    let overlay = step.fs_type == OVERLAY || served;
     let mut options = Vec::new();
     let layers = |wanted: &str| {
         let values = step.options.iter().filter(|option| option.key == wanted);
@@ -82,6 +85,9 @@ fn data(step: &MountStep, shown: impl Fn(&str) -> String) -> Vec<String> {
                     option.key,
                     escaped(&shown(path), &['\\', ','])
                 ));
+            }
+            Some(value) if served => {
+                options.push(format!("{}={}", option.key, escaped(value, &['\\', ','])));
             }
             Some(value) => options.push(format!("{}={value}", option.key)),
         }
@@ -121,6 +127,11 @@ pub(super) fn mount(step: &MountStep, target: &Path) -> Result<(), SysError> {
     );
     if step.fs_type == BIND {
         return bind(&step.source, target, flags);
+    }
+    if step.is_remount() {
+        let data = data(step, ToOwned::to_owned).split_off(1).join(",");
+        return rustix::mount::mount_remount(target, flags, data.as_str())
+            .map_err(|errno| SysError::new("mount(MS_REMOUNT)", errno, target.display()));
     }
     let call = |options: &[String]| {
         let data = options

@@ -2,10 +2,12 @@
 //!
 //! A driver only says what to mount; this is the one place that does it. File systems are
 //! configured through fsopen(2), so that neither the number of layers nor the length of their
-//! paths is bounded by one page; mount(2) serves kernels that cannot do that.
+//! paths is bounded by one page; mount(2) serves kernels that cannot do that. Types `fuse.SUBTYPE`
+//! are mounted by a [daemon] of their own.
 
 mod build;
 mod classic;
+pub mod daemon;
 pub mod hold;
 mod table;
 #[cfg(test)]
@@ -70,9 +72,12 @@ fn mount_through(plan: &MountPlan, target: &Path, interface: Interface) -> Resul
         hold: plan.hold.as_deref().map(hold::share).transpose()?,
     };
     for step in &plan.steps {
-        mounted.id = build::show(step, &mounted.target, interface)
+        let shown = build::show(step, &mounted.target, interface)
             .map_err(|error| error.with("target", target.display()))?;
-        mounted.steps += 1;
+        if !step.is_remount() {
+            mounted.id = shown;
+            mounted.steps += 1;
+        }
     }
     tracing::debug!(
         snapshot = %plan.snapshot, target = %mounted.target.display(), steps = mounted.steps,
@@ -140,9 +145,10 @@ pub struct Mounted {
 }
 
 impl Mounted {
-    /// Unmounts. A mount that stays in use for a tenth of a second is
-    /// [`ErrorKind::InUse`](crate::ErrorKind::InUse) and names who uses it; then, and only then,
-    /// it stays mounted.
+    /// Unmounts, and waits for the end of the daemon where one serves it. A mount that stays in use
+    /// for a tenth of a second is [`ErrorKind::InUse`](crate::ErrorKind::InUse) and names who uses
+    /// it; then it stays mounted. So is a daemon that goes on, since its file system is mounted
+    /// elsewhere too; then the snapshot stays held.
     pub fn unmount(mut self) -> Result<()> {
         let steps = std::mem::take(&mut self.steps);
         let outcome = unmount::all(&self.target, steps, self.id);
@@ -201,6 +207,8 @@ pub struct Detached {
     // In order of dropping: the open directory before the mount that it belongs to.
     root: OwnedFd,
     _mounts: Vec<DetachedMount>,
+    // Last, since they end when their mounts have gone.
+    _daemons: Vec<daemon::Ending>,
 }
 
 impl Detached {

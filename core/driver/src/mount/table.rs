@@ -66,7 +66,7 @@ impl MountTable {
                     ..row.clone()
                 })
             })?;
-            attached += 1;
+            attached += usize::from(!step.is_remount());
             Ok(())
         });
         if let Err(error) = outcome {

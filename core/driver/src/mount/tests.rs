@@ -208,6 +208,33 @@ fn bind_mounts_are_read_only_through_either_interface() {
 }
 
 #[test]
+fn a_remount_changes_what_is_there_and_is_no_mount_of_its_own() {
+    if !is_root() {
+        return;
+    }
+    let base = directory();
+    let step = |options| MountStep {
+        fs_type: "tmpfs".into(),
+        source: "none".into(),
+        options,
+        flags: MountFlags::default(),
+    };
+    let mut plan = plan(step(vec![MountOption::pair("size", "64k")]));
+    plan.steps.push(step(vec![
+        MountOption::flag("remount"),
+        MountOption::pair("size", "128k"),
+    ]));
+    let mounted = mount(&plan, base.path()).unwrap();
+    let stat = rustix::fs::statvfs(base.path()).unwrap();
+    assert_eq!(stat.f_blocks * stat.f_frsize, 128 << 10);
+    mounted.unmount().unwrap();
+    assert!(!table().unwrap().contains(&escaped_for_table(base.path())));
+    let detached = build::detached(&plan, Interface::of_kernel()).unwrap();
+    let stat = rustix::fs::fstatvfs(detached.root()).unwrap();
+    assert_eq!(stat.f_blocks * stat.f_frsize, 128 << 10);
+}
+
+#[test]
 fn classic_words_are_escaped_as_the_kernel_reads_them() {
     let mut step = MountStep {
         fs_type: "overlay".into(),

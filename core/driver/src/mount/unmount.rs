@@ -1,5 +1,6 @@
 //! Unmounting: patience with those about to let go, and names of those who do not.
 
+use super::daemon::Daemon;
 use crate::error::{Error, ErrorKind, Result};
 use rustix::io::Errno;
 use std::path::Path;
@@ -57,10 +58,17 @@ fn is_on_top(target: &Path, id: Option<UniqueMountId>) -> Result<bool> {
 }
 
 fn once(target: &Path) -> Result<()> {
+    let daemon = Daemon::behind(target);
     let mut pauses = PAUSES.iter();
     loop {
         match unmount(target, UnmountFlags::empty()) {
-            Ok(()) => return Ok(()),
+            Ok(()) => {
+                return daemon.map_or(Ok(()), |daemon| {
+                    daemon
+                        .wait()
+                        .map_err(|error| error.with("target", target.display()))
+                });
+            }
             Err(error) if error.is(Errno::BUSY) => {
                 let Some(pause) = pauses.next() else {
                     return Err(in_use(target, error));

@@ -13,10 +13,12 @@ pub(crate) mod names;
 pub(crate) mod queue;
 mod record;
 mod remove;
+mod single;
 pub(crate) mod trail;
 mod usage;
 
 pub use copy::{Copied, CopyOptions, Reflink, Witness, copy};
 pub use record::CopyRecord;
 pub use remove::{Budget, Removal, remove};
+pub use single::{At, InodeCopier};
 pub use usage::usage;

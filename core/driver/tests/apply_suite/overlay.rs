@@ -109,6 +109,18 @@ impl Placement for OverlayPlacement {
         }
         Ok(())
     }
+
+    fn looks_past(&mut self, _path: &[u8]) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn uncover(&mut self, _parent: BorrowedFd<'_>, _path: &[u8]) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn longest_name(&self) -> usize {
+        usize::MAX
+    }
 }
 
 /// One item, chosen by numbers.

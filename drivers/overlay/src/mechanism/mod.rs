@@ -1,12 +1,7 @@
 //! What makes overlay overlay: upper, work and lower directories, and the plans that join them.
 
-mod attributes;
 mod indexed;
-mod late;
-mod placement;
-mod questions;
-
-pub(crate) use placement::UpperPlacement;
+mod marks;
 
 use crate::config::{Config, Feature};
 use crate::error::OverlayError;
@@ -20,7 +15,7 @@ use strata_driver::mount::{Detached, Mounter};
 use strata_driver::{
     Bytes, CommitOptions, Counters, Durability, Error, ErrorKind, MountFlags, MountOption,
     MountPlan, MountStep, PrepareOptions, Result, SnapshotKind, SnapshotName, guard, quota,
-    recovery,
+    recovery, upper,
 };
 
 /// Most lower directories of one mount (`OVL_MAX_STACK` in the kernel).
@@ -149,7 +144,14 @@ impl Mechanism {
         make_directory(upper, 0o755)?;
         // The merged root shows the upper directory's attributes.
         let parent = parent.map(|id| self.layout.upper(*id));
-        Ok(attributes::set_root(upper, parent.as_deref())?)
+        let set = upper::set_root(upper, parent.as_deref());
+        set.map_err(|source| {
+            OverlayError::CopyAttributes {
+                path: upper.to_owned(),
+                source,
+            }
+            .into()
+        })
     }
 
     /// The plan that shows `key`.
@@ -312,10 +314,10 @@ impl Mechanism {
         check_depth(chain.len())?;
         let below = self.merged(parent, &chain)?;
         let upper = open_directory(&self.layout.upper(row.id))?;
-        late::adopt(
+        upper::adopt(
             upper.as_fd(),
             below.root(),
-            self.namespace,
+            &self.namespace,
             &self.layout.snapshot(row.id),
         )
     }

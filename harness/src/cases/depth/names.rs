@@ -3,32 +3,39 @@
 use crate::cases::stack::build;
 use crate::prelude::*;
 
+/// As long as the driver takes them: 255 bytes, or 242, which is all that aufs's format holds; then
+/// a longer one is refused in words.
 pub(crate) const NAMES_OF_255_BYTES: Case = Case {
     name: "names_of_255_bytes",
     group: Group::Depth,
     needs: &[],
     run: |context| {
-        if let Some(most) = context.capabilities().limits.max_name {
-            ensure!(
-                most >= 242,
-                "a driver must carry names of 242 bytes, this one says {most}"
-            );
+        let most = context.capabilities().limits.max_name.unwrap_or(255);
+        if most >= 255 {
+            return build(context, &[make_long::<255>, append_long::<255>]).map(drop);
         }
-        build(
-            context,
-            &[
-                |dir| {
-                    let long = "n".repeat(255);
-                    dir.file(&long, "1")?.dir("d".repeat(255))?;
-                    dir.file(format!("{}/{long}", "d".repeat(255)), "2")
-                        .map(drop)
-                },
-                |dir| dir.append("n".repeat(255), "2").map(drop),
-            ],
-        )
-        .map(drop)
+        ensure!(
+            most >= 242,
+            "a driver must carry names of 242 bytes, this one says {most}"
+        );
+        build(context, &[make_long::<242>, append_long::<242>])?;
+        let key = context.active(None)?;
+        let longer = archive(&[Entry::file("n".repeat(most as usize + 1), "1")]);
+        let refused = context.apply(&key, &longer);
+        expect_kind(refused, ErrorKind::InvalidInput, "a longer name").map(drop)
     },
 };
+
+fn make_long<const BYTES: usize>(dir: &Dir) -> Result<()> {
+    let long = "n".repeat(BYTES);
+    dir.file(&long, "1")?.dir("d".repeat(BYTES))?;
+    dir.file(format!("{}/{long}", "d".repeat(BYTES)), "2")
+        .map(drop)
+}
+
+fn append_long<const BYTES: usize>(dir: &Dir) -> Result<()> {
+    dir.append("n".repeat(BYTES), "2").map(drop)
+}
 
 /// The longest name has no room for `.wh.` on disk, and its whiteout travels all the same.
 pub(crate) const LONG_NAMES_ARE_DELETED: Case = Case {

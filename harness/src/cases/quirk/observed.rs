@@ -19,29 +19,58 @@ pub(crate) const QUIRK_DIRECTORY_RENAME_EXDEV: Case = Case {
     group: Group::Quirk,
     needs: &[],
     run: |context| {
-        let base = context.layer(None, |dir| {
-            dir.dirs("old/sub")?.file("old/f", "1").map(drop)
-        })?;
-        let key = context.active(Some(&base))?;
-        let live = context.mount(&key)?;
-        let refused = match rustix::fs::rename(live.at("old"), live.at("new")) {
-            Ok(()) => false,
-            Err(Errno::XDEV) => true,
-            Err(errno) => bail!("rename gives {errno}, neither success nor EXDEV"),
-        };
-        ensure!(
-            live.has("old/f") == refused && live.has("new/f") != refused,
-            "half renamed"
-        );
-        live.unmount()?;
-        context.checked_diff(Some(&base), &key)?;
+        let [empty, _] = renames_refused(context)?;
         context.judge_quirk(
             Quirk::DirectoryRenameExdev,
-            refused,
+            empty,
             "a lower directory was renamed",
         )
     },
 };
+
+pub(crate) const QUIRK_MERGED_DIRECTORY_RENAME_EXDEV: Case = Case {
+    name: "quirk_merged_directory_rename_exdev",
+    group: Group::Quirk,
+    needs: &[],
+    run: |context| {
+        let [empty, full] = renames_refused(context)?;
+        context.judge_quirk(
+            Quirk::MergedDirectoryRenameExdev,
+            full && !empty,
+            "a lower directory with names in it was renamed, or an empty one was not",
+        )
+    },
+};
+
+/// Whether renaming an empty directory of the layer below is refused, and one with names.
+fn renames_refused(context: &mut Context) -> Result<[bool; 2]> {
+    let base = context.layer(None, |dir| {
+        dir.dirs("empty")?
+            .dirs("old/sub")?
+            .file("old/f", "1")
+            .map(drop)
+    })?;
+    let key = context.active(Some(&base))?;
+    let live = context.mount(&key)?;
+    let refused = |from: &str, to: &str| match rustix::fs::rename(live.at(from), live.at(to)) {
+        Ok(()) => Ok(false),
+        Err(Errno::XDEV) => Ok(true),
+        Err(errno) => bail!("rename gives {errno}, neither success nor EXDEV"),
+    };
+    let empty = refused("empty", "moved")?;
+    let full = refused("old", "new")?;
+    ensure!(
+        live.has("old/f") == full && live.has("new/f") != full,
+        "half renamed"
+    );
+    ensure!(
+        live.has("empty") == empty && live.has("moved") != empty,
+        "half renamed"
+    );
+    live.unmount()?;
+    context.checked_diff(Some(&base), &key)?;
+    Ok([empty, full])
+}
 
 pub(crate) const QUIRK_HARD_LINK_SPLITS: Case = Case {
     name: "quirk_hard_link_splits",
@@ -136,6 +165,51 @@ pub(crate) const QUIRK_DEVICE_ZERO_REFUSED: Case = Case {
         ensure!(live.has("zero") != refused, "refused and made");
         live.unmount()?;
         context.judge_quirk(Quirk::DeviceZeroRefused, refused, "a device 0:0 was made")
+    },
+};
+
+pub(crate) const QUIRK_HIDDEN_NAMES_COUNTED: Case = Case {
+    name: "quirk_hidden_names_counted",
+    group: Group::Quirk,
+    needs: &[],
+    run: |context| {
+        let base = context.layer(None, |dir| {
+            dir.file("one", "1")?.hard_link("one", "two").map(drop)
+        })?;
+        let less = context.layer(Some(&base), |dir| dir.unlink("one").map(drop))?;
+        let count = context.look(&less, |root| {
+            use std::os::unix::fs::MetadataExt as _;
+            Ok(fs_err::metadata(root.join("two"))?.nlink())
+        })?;
+        ensure!((1..=2).contains(&count), "a file with one name has {count}");
+        context.judge_quirk(
+            Quirk::HiddenNamesCounted,
+            count == 2,
+            "only the name that shows was counted",
+        )
+    },
+};
+
+pub(crate) const QUIRK_RESERVED_NAMES: Case = Case {
+    name: "quirk_reserved_names",
+    group: Group::Quirk,
+    needs: &[],
+    run: |context| {
+        let key = context.active(None)?;
+        let live = context.mount(&key)?;
+        let long = "n".repeat(243);
+        let mut refused = Vec::new();
+        for (made, wanted) in [(".wh.a", Errno::PERM), (&*long, Errno::NAMETOOLONG)] {
+            refused.push(match live.file(made, "x") {
+                Ok(_) => false,
+                Err(error) if errno_of(&error) == Some(wanted) => true,
+                Err(error) => return Err(error),
+            });
+        }
+        live.file("n".repeat(242), "x")?;
+        live.unmount()?;
+        ensure!(refused[0] == refused[1], "one is refused: {refused:?}");
+        context.judge_quirk(Quirk::ReservedNames, refused[0], "both names were made")
     },
 };
 

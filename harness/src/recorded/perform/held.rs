@@ -142,6 +142,7 @@ impl Held {
             Verb::Mwrite { map, at, data } => {
                 let map = self.maps.get_mut(map).ok_or(Failure::Skip)?;
                 map.write(*at, data.as_bytes());
+                map.sync()?;
             }
             Verb::InoSave { inode, path } => {
                 let number = lstat(&paths.at(path)?)?.st_ino;

@@ -129,7 +129,7 @@ impl Performer {
 
 #[cfg(test)]
 mod tests {
-    use super::super::branches::NoBranch;
+    use super::super::ground::NotExpressible;
     use super::*;
     use serde_json::json;
     use std::collections::BTreeSet;
@@ -184,7 +184,7 @@ mod tests {
         let answers = perform(&[json!(["uls", "."]), json!(["unlink", "L1:f"])]);
         for (answer, named) in answers.into_iter().zip(["branch U is", "branch L1 is"]) {
             let error = answer.unwrap_err();
-            let branch = error.downcast_ref::<NoBranch>().unwrap();
+            let branch = error.downcast_ref::<NotExpressible>().unwrap();
             assert!(branch.to_string().contains(named), "{branch}");
         }
     }

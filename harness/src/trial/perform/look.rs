@@ -52,6 +52,8 @@ impl Performer {
         match found {
             Ok(found) => Ok(Some(found)),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG) => Ok(None),
+            // A name that the driver's marks are made of; nobody else is kept from looking.
+            Err(Errno::PERM) if path.name().starts_with(b".wh.") => Ok(None),
             Err(errno) => Err(errno).with_context(|| format!("look at `{path}`")),
         }
     }

@@ -1,23 +1,14 @@
-//! The attributes of a new upper directory's root.
+//! The attributes of directories that a driver makes in an upper directory.
 
-use crate::error::OverlayError;
+use crate::changeset::travels;
 use rustix::fs::{Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use strata_driver::changeset::travels;
 use strata_sys::xattr;
 
 /// Gives `upper` what the root of `parent` has, or what an empty snapshot has: 0755, 0:0, time 0.
-pub(super) fn set_root(upper: &Path, parent: Option<&Path>) -> Result<(), OverlayError> {
-    let fail = |source: io::Error| OverlayError::CopyAttributes {
-        path: upper.to_owned(),
-        source,
-    };
-    set(upper, parent).map_err(fail)
-}
-
-fn set(upper: &Path, parent: Option<&Path>) -> io::Result<()> {
+pub fn set_root(upper: &Path, parent: Option<&Path>) -> io::Result<()> {
     let root = open(upper)?;
     let Some(parent) = parent else {
         rustix::fs::fchmod(&root, Mode::from_raw_mode(0o755))?;
@@ -71,7 +62,7 @@ fn open_again(directory: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 }
 
 /// Copies owner, mode, attributes and times from one directory to another, in the order in
-/// which none undoes another. Overlay's own attributes stay behind.
+/// which none undoes another. Attributes of a union's own, which no layer carries, stay behind.
 pub(super) fn copy(model: impl AsFd, root: impl AsFd) -> io::Result<()> {
     let stat = rustix::fs::fstat(&model)?;
     let own = rustix::fs::fstat(&root)?;

@@ -1,18 +1,17 @@
-//! Hiding what lies below, in overlay's own marks: character devices 0:0 and opaque directories.
+//! Applying into an upper directory: what lies below is hidden by the driver's marks.
 
 use super::questions::Questions;
-use super::{Mechanism, Namespace};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, XattrFlags};
+use super::{UpperMarks, reopen};
+use crate::apply::{Below, DirectoryAttributes, Placement, Purpose};
+use crate::error::{Error, Result};
+use crate::mount::Detached;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use strata_driver::apply::{Below, DirectoryAttributes, Placement, Purpose};
-use strata_driver::catalog::SnapshotId;
-use strata_driver::changeset::travels;
-use strata_driver::mount::Detached;
-use strata_driver::{Error, Result, SnapshotName};
-use strata_sys::{dir::DirectoryReader, xattr};
+use std::path::Path;
+use strata_sys::dir::DirectoryReader;
 
 /// How directories are opened here: never through a symbolic link.
 pub(super) const DIRECTORY: OFlags = OFlags::RDONLY
@@ -24,45 +23,58 @@ pub(super) const DIRECTORY: OFlags = OFlags::RDONLY
 ///
 /// The layers below are mounted only if something asks for them: a layer in canonical form
 /// over nothing, or without whiteouts, never does.
-pub(crate) struct UpperPlacement<'a> {
-    mechanism: &'a Mechanism,
-    key: SnapshotName,
-    chain: Vec<SnapshotId>,
+pub struct UpperPlacement<'a> {
+    marks: &'a dyn UpperMarks,
     upper: OwnedFd,
+    merge: Box<dyn Fn() -> Result<Detached> + Send + 'a>,
     below: Option<Detached>,
     /// Of a snapshot without a parent: what a parent that comes late is to be asked.
     questions: Option<Questions>,
 }
 
+impl std::fmt::Debug for UpperPlacement<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UpperPlacement")
+            .field("marks", &self.marks)
+            .finish_non_exhaustive()
+    }
+}
+
 impl<'a> UpperPlacement<'a> {
-    pub(crate) fn new(
-        mechanism: &'a Mechanism,
-        key: &SnapshotName,
-        id: SnapshotId,
-        chain: Vec<SnapshotId>,
-    ) -> Result<Self> {
-        Ok(Self {
-            mechanism,
-            key: key.clone(),
-            upper: super::open_directory(&mechanism.layout.upper(id))?,
+    /// Into `upper`, over the layers that `merge` mounts.
+    pub fn over_layers(
+        marks: &'a dyn UpperMarks,
+        upper: OwnedFd,
+        merge: impl Fn() -> Result<Detached> + Send + 'a,
+    ) -> Self {
+        Self {
+            marks,
+            upper,
+            merge: Box::new(merge),
             below: None,
-            questions: if chain.is_empty() {
-                Some(Questions::load(&mechanism.layout.snapshot(id))?)
-            } else {
-                None
-            },
-            chain,
+            questions: None,
+        }
+    }
+
+    /// Into `upper`, over nothing; but the snapshot, whose directory is `home`, may still get a
+    /// parent.
+    pub fn over_nothing(marks: &'a dyn UpperMarks, upper: OwnedFd, home: &Path) -> Result<Self> {
+        let nothing =
+            || Err(Error::new(crate::ErrorKind::Other, "apply").because("nothing lies below"));
+        Ok(Self {
+            questions: Some(Questions::load(home)?),
+            ..Self::over_layers(marks, upper, nothing)
         })
     }
 
     /// Writes down what a late parent has to answer.
-    pub(crate) fn finish(self) -> Result<()> {
+    pub fn finish(self) -> Result<()> {
         self.questions.map_or(Ok(()), |questions| questions.save())
     }
 
     fn below_root(&mut self) -> Result<BorrowedFd<'_>> {
         if self.below.is_none() {
-            self.below = Some(self.mechanism.merged(&self.key, &self.chain)?);
+            self.below = Some((self.merge)()?);
         }
         Ok(self.below.as_ref().expect("set above").root())
     }
@@ -70,7 +82,7 @@ impl<'a> UpperPlacement<'a> {
 
 impl Placement for UpperPlacement<'_> {
     fn below(&mut self, path: &[u8], purpose: Purpose) -> Result<Below> {
-        if hidden(self.upper.as_fd(), self.mechanism.namespace, path)? {
+        if hidden(self.upper.as_fd(), self.marks, path)? {
             return Ok(Below::Nothing);
         }
         if let Some(questions) = &mut self.questions {
@@ -90,24 +102,43 @@ impl Placement for UpperPlacement<'_> {
 
     fn hide(&mut self, parent: BorrowedFd<'_>, path: &[u8]) -> Result<()> {
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
-        make_whiteout(parent, name)
+        self.marks.hide(parent, name)
     }
 
     fn hide_all(&mut self, directory: BorrowedFd<'_>, path: &[u8]) -> Result<()> {
         if !path.is_empty() || self.questions.is_some() {
-            return make_opaque(directory, self.mechanism.namespace);
+            return self.marks.seal(directory);
         }
-        let namespace = self.mechanism.namespace;
-        hide_root(directory, self.below_root()?, namespace)
+        let marks = self.marks;
+        hide_root(directory, self.below_root()?, marks)
+    }
+
+    fn looks_past(&mut self, path: &[u8]) -> Result<bool> {
+        if self.marks.ends_at_others()
+            || self.questions.is_some()
+            || hidden(self.upper.as_fd(), self.marks, path)?
+        {
+            return Ok(false);
+        }
+        Ok(look(self.below_root()?, path)? == Below::Other)
+    }
+
+    fn uncover(&mut self, parent: BorrowedFd<'_>, path: &[u8]) -> Result<bool> {
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
+        self.marks.unhide(parent, name)
+    }
+
+    fn longest_name(&self) -> usize {
+        self.marks.longest_name()
     }
 }
 
-/// Hides everything that `below` has at its root: the kernel does not look for the opaque mark
-/// at the root of a layer, so one whiteout per name it is.
+/// Hides everything that `below` has at its root: unions do not look for the opaque mark at the
+/// root of a layer, so one whiteout per name it is.
 pub(super) fn hide_root(
     upper: BorrowedFd<'_>,
     below: BorrowedFd<'_>,
-    namespace: Namespace,
+    marks: &dyn UpperMarks,
 ) -> Result<()> {
     let mut names = Vec::new();
     let listing = reopen(below)?;
@@ -118,11 +149,11 @@ pub(super) fn hide_root(
     for name in names {
         let os_name = OsStr::from_bytes(&name);
         match rustix::fs::statat(upper, os_name, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT) => make_whiteout(upper, &name)?,
+            Err(Errno::NOENT) => marks.hide(upper, &name)?,
             Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
                 let inner = rustix::fs::openat(upper, os_name, DIRECTORY, Mode::empty());
                 let inner = inner.map_err(|errno| Error::io("apply", errno.into()))?;
-                make_opaque(inner.as_fd(), namespace)?;
+                marks.seal(inner.as_fd())?;
             }
             Ok(_) => {}
             Err(errno) => return Err(Error::io("apply", errno.into())),
@@ -132,14 +163,14 @@ pub(super) fn hide_root(
 }
 
 /// Whether a mark of the upper directory hides `path` or cuts it off from below.
-pub(super) fn hidden(upper: BorrowedFd<'_>, namespace: Namespace, path: &[u8]) -> Result<bool> {
+pub(super) fn hidden(upper: BorrowedFd<'_>, marks: &dyn UpperMarks, path: &[u8]) -> Result<bool> {
     let fail =
         |errno: Errno| Error::io("apply", errno.into()).with("path", String::from_utf8_lossy(path));
     let mut directory: Option<OwnedFd> = None;
     let mut components = path.split(|byte| *byte == b'/').peekable();
     while let Some(component) = components.next() {
         let here = directory.as_ref().map_or(upper, OwnedFd::as_fd);
-        if is_opaque(here, namespace)? {
+        if marks.is_sealed(here)? || marks.is_hidden(here, component)? {
             return Ok(true);
         }
         let name = OsStr::from_bytes(component);
@@ -149,7 +180,6 @@ pub(super) fn hidden(upper: BorrowedFd<'_>, namespace: Namespace, path: &[u8]) -
             Err(errno) => return Err(fail(errno)),
         };
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::CharacterDevice if stat.st_rdev == 0 => return Ok(true),
             FileType::Directory if components.peek().is_some() => {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let opened = rustix::fs::openat(here, name, flags, Mode::empty());
@@ -196,54 +226,7 @@ pub(super) fn look(root: BorrowedFd<'_>, path: &[u8]) -> Result<Below> {
         }
         Err(errno) => return Err(Error::io("apply", errno.into())),
     };
-    let stat = rustix::fs::fstat(&directory).map_err(|e| Error::io("apply", e.into()))?;
-    let mut xattrs = Vec::new();
-    for name in xattr::list(&directory)?
-        .into_iter()
-        .filter(|name| travels(name))
-    {
-        if let Some(value) = xattr::get(&directory, name.as_slice())? {
-            xattrs.push((name, value));
-        }
-    }
-    Ok(Below::Directory(Box::new(DirectoryAttributes {
-        mode: stat.st_mode & 0o7777,
-        uid: stat.st_uid,
-        gid: stat.st_gid,
-        mtime: (stat.st_mtime, stat.st_mtime_nsec as u32),
-        xattrs,
-    })))
-}
-
-pub(super) fn make_whiteout(directory: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
-    rustix::fs::mknodat(
-        directory,
-        OsStr::from_bytes(name),
-        FileType::CharacterDevice,
-        Mode::empty(),
-        0,
-    )
-    .map_err(|errno| {
-        Error::io("apply", errno.into())
-            .because("the whiteout cannot be made")
-            .with("name", String::from_utf8_lossy(name))
-    })
-}
-
-pub(super) fn make_opaque(directory: BorrowedFd<'_>, namespace: Namespace) -> Result<()> {
-    let directory = reopen(directory)?;
-    rustix::fs::fsetxattr(&directory, namespace.opaque(), b"y", XattrFlags::empty())
-        .map_err(|errno| Error::io("apply", errno.into()).because("cannot make it opaque"))
-}
-
-pub(super) fn is_opaque(directory: BorrowedFd<'_>, namespace: Namespace) -> Result<bool> {
-    let directory = reopen(directory)?;
-    Ok(xattr::get(&directory, namespace.opaque())?.as_deref() == Some(b"y"))
-}
-
-/// A descriptor that reads, whatever the given one was opened for.
-fn reopen(directory: BorrowedFd<'_>) -> Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::openat(directory, ".", flags, Mode::empty())
-        .map_err(|errno| Error::io("apply", errno.into()))
+    Ok(Below::Directory(Box::new(DirectoryAttributes::read(
+        directory.as_fd(),
+    )?)))
 }

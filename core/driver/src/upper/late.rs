@@ -2,35 +2,39 @@
 
 use super::placement::{self, DIRECTORY};
 use super::questions::{Question, Questions};
-use super::{Namespace, attributes};
-use rustix::fs::{Mode, ResolveFlags, Timespec, Timestamps};
+use super::{UpperMarks, attributes, reopen};
+use crate::apply::Below;
+use crate::error::{Error, Result};
+use rustix::fs::{FileType, Mode, ResolveFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use strata_driver::apply::Below;
-use strata_driver::{Error, Result};
+use strata_sys::dir::DirectoryReader;
 
 /// Makes `upper`, which was filled over nothing, mean over `below` what its changesets say.
 ///
-/// The questions of its applies stand beside it, and `below` answers them. Done again after a
+/// The questions of its applies stand beside it in directory `snapshot`, and `below` answers them. Done again after a
 /// crash, nothing more happens.
-pub(super) fn adopt(
+pub fn adopt(
     upper: BorrowedFd<'_>,
     below: BorrowedFd<'_>,
-    namespace: Namespace,
+    marks: &dyn UpperMarks,
     snapshot: &Path,
 ) -> Result<()> {
-    if placement::is_opaque(upper, namespace)? {
-        keeping_times(upper, || placement::hide_root(upper, below, namespace))?;
+    if marks.is_sealed(upper)? {
+        keeping_times(upper, || placement::hide_root(upper, below, marks))?;
     }
     let questions = Questions::load(snapshot)?;
     for (path, question) in questions.iter() {
-        if placement::hidden(upper, namespace, path)? {
+        if placement::hidden(upper, marks, path)? {
             continue;
         }
-        settle(upper, below, namespace, (path, question))?;
+        settle(upper, below, marks, (path, question))?;
+    }
+    if !marks.ends_at_others() {
+        seal_over_others(upper, below, marks)?;
     }
     if !questions.root_is_described() {
         attributes::inherit(below, upper).map_err(|error| Error::io("commit", error))?;
@@ -38,10 +42,47 @@ pub(super) fn adopt(
     Ok(())
 }
 
+/// Seals directories in the place of something that is none in `below`, which a union would look
+/// past.
+fn seal_over_others(
+    upper: BorrowedFd<'_>,
+    below: BorrowedFd<'_>,
+    marks: &dyn UpperMarks,
+) -> Result<()> {
+    let fail = |errno: Errno| Error::io("commit", errno.into());
+    let mut directories = Vec::new();
+    DirectoryReader::new().read(&reopen(upper)?, |entry| {
+        if matches!(entry.file_type, FileType::Directory | FileType::Unknown) {
+            directories.push(entry.name_bytes().to_owned());
+        }
+        Ok::<_, strata_sys::SysError>(())
+    })?;
+    for name in directories {
+        let name = OsStr::from_bytes(&name);
+        let open = |home| rustix::fs::openat(home, name, DIRECTORY, Mode::empty());
+        let own = match open(upper) {
+            Ok(own) => own,
+            Err(Errno::NOTDIR | Errno::LOOP) => continue,
+            Err(errno) => return Err(fail(errno)),
+        };
+        if marks.is_sealed(own.as_fd())? {
+            continue;
+        }
+        match open(below) {
+            Ok(inner) => seal_over_others(own.as_fd(), inner.as_fd(), marks)?,
+            // A union answers EPERM for names of its own.
+            Err(Errno::NOENT | Errno::PERM) => {}
+            Err(Errno::NOTDIR | Errno::LOOP) => marks.seal(own.as_fd())?,
+            Err(errno) => return Err(fail(errno)),
+        }
+    }
+    Ok(())
+}
+
 fn settle(
     upper: BorrowedFd<'_>,
     below: BorrowedFd<'_>,
-    namespace: Namespace,
+    marks: &dyn UpperMarks,
     (path, question): (&[u8], Question),
 ) -> Result<()> {
     let fail = |errno: Errno| {
@@ -62,7 +103,7 @@ fn settle(
                 }
             }
             if question.hide || question.seal {
-                placement::make_opaque(own.as_fd(), namespace)?;
+                marks.seal(own.as_fd())?;
             }
             Ok(())
         }
@@ -73,11 +114,11 @@ fn settle(
             };
             let parent = make_directories(upper, below, directories)?;
             let parent = parent.as_ref().map_or(upper, OwnedFd::as_fd);
-            keeping_times(parent, || placement::make_whiteout(parent, name))
+            keeping_times(parent, || marks.hide(parent, name))
         }
         Err(Errno::NOENT) if question.seal && matches!(found, Below::Directory(_)) => {
             match make_directories(upper, below, path)? {
-                Some(own) => placement::make_opaque(own.as_fd(), namespace),
+                Some(own) => marks.seal(own.as_fd()),
                 None => Ok(()),
             }
         }

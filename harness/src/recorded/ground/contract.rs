@@ -5,25 +5,120 @@
 //! `.wh.`, devices 0:0, overlay's own attributes) goes straight into the branch, as it did when
 //! the recordings were made.
 
-use super::branches::Branches;
-use super::data::{Entry, EntryKind, Scenario};
-use super::perform::set_times;
-use crate::context::Context;
+use super::{ATIME, Laid, MTIME, NANOSECONDS, NotExpressible, Ready, seconds_now};
+use crate::context::{Context, Setting};
+use crate::live::Live;
+use crate::recorded::branches::Branches;
+use crate::recorded::data::{Entry, EntryKind, ReadOnly, Scenario};
+use crate::recorded::perform::set_times;
+use crate::runner::remove_place;
 use crate::tar;
 use anyhow::{Context as _, Result, bail};
 use rustix::fs::{CWD, FileType, Mode, XattrFlags};
-use std::os::unix::fs::FileExt as _;
-use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
-use strata_driver::SnapshotName;
+use std::path::{Path, PathBuf};
+use strata_driver::{Error, ErrorKind, MountPlan, SnapshotName};
 
-/// Times that everything in a branch has at first.
-const MTIME: i64 = 1_000_000_000;
-const ATIME: i64 = 1_000_000_001;
-const NANOSECONDS: i64 = 1_000_000_000;
+/// A driver, opened.
+pub(super) struct Contract {
+    context: Context,
+    place: PathBuf,
+}
+
+impl Contract {
+    pub(super) fn open(setting: &Setting, place: &Path) -> Result<Self> {
+        Ok(Self {
+            context: Context::new(setting, place.to_owned()).context("open the driver")?,
+            place: place.to_owned(),
+        })
+    }
+}
+
+impl Ready for Contract {
+    fn lay<'a>(&'a mut self, scenario: &'a Scenario) -> Result<Box<dyn Laid + 'a>> {
+        if let Some(reason) = not_expressible(scenario) {
+            return Err(NotExpressible(reason).into());
+        }
+        let context = &mut self.context;
+        let snapshot =
+            active(context, scenario).map_err(|error| lacking(error, "make the branches"))?;
+        Ok(Box::new(Active {
+            context,
+            snapshot,
+            scenario,
+        }))
+    }
+
+    fn close(mut self: Box<Self>) -> Result<()> {
+        self.context.shut().context("close the driver")?;
+        drop(self.context);
+        remove_place(&self.place)
+    }
+}
+
+/// An active snapshot.
+struct Active<'a> {
+    context: &'a mut Context,
+    snapshot: SnapshotName,
+    scenario: &'a Scenario,
+}
+
+impl Active<'_> {
+    fn plan(&self) -> Result<MountPlan> {
+        let driver = self.context.driver();
+        let mut plan = self.context.wait(driver.mounts(&self.snapshot))?;
+        if let (Some(ReadOnly::Yes), Some(step)) =
+            (self.scenario.mount.flags, plan.steps.last_mut())
+        {
+            step.flags.read_only = true;
+        }
+        Ok(plan)
+    }
+}
+
+impl Laid for Active<'_> {
+    fn branches(&self) -> Result<Branches> {
+        Ok(Branches::of(&self.plan()?))
+    }
+
+    fn mount(&mut self) -> Result<Live> {
+        Live::new(&self.plan()?, self.context.path("live"))
+    }
+}
+
+/// A changeset that the driver refuses is none that it can be given.
+fn lacking(error: anyhow::Error, step: &'static str) -> anyhow::Error {
+    match error.downcast_ref::<Error>().map(Error::kind) {
+        Some(ErrorKind::InvalidInput) => NotExpressible(format!("{error:#}")).into(),
+        _ => error.context(step),
+    }
+}
+
+/// Why a scenario cannot be put to any driver, if so.
+fn not_expressible(scenario: &Scenario) -> Option<String> {
+    let mount = &scenario.mount;
+    let asks = [
+        (
+            "permissions of lower branches",
+            mount.aufs_lower_perm.is_some(),
+        ),
+        (
+            "permissions of the writable branch",
+            mount.aufs_upper_perm.is_some(),
+        ),
+        ("a mount option", mount.aufs_opts.is_some()),
+        ("another place for inode numbers", mount.aufs_xino.is_some()),
+    ];
+    if let Some((what, _)) = asks.iter().find(|(_, asked)| *asked) {
+        return Some(format!("no driver is told {what}"));
+    }
+    let bytes = mount.upper_tmpfs_bytes?;
+    Some(format!(
+        "no driver puts its writable branch on a tmpfs of {bytes} bytes"
+    ))
+}
 
 /// An active snapshot that is the scenario's writable branch on its lower ones.
-pub(super) fn branches(context: &mut Context, scenario: &Scenario) -> Result<SnapshotName> {
+fn active(context: &mut Context, scenario: &Scenario) -> Result<SnapshotName> {
     let mut parent = None;
     for (number, entries) in scenario.layers.iter().enumerate().rev() {
         let layer = branch(context, parent.as_ref(), entries, (ATIME, MTIME))
@@ -33,18 +128,12 @@ pub(super) fn branches(context: &mut Context, scenario: &Scenario) -> Result<Sna
     }
     let times = if scenario.upper_init.is_empty() {
         // A branch that was made for the run, and nothing in it.
-        let now = seconds_now()?;
+        let now = seconds_now();
         (now, now)
     } else {
         (ATIME, MTIME)
     };
     branch(context, parent.as_ref(), &scenario.upper_init, times).context("the writable branch")
-}
-
-/// Seconds since 1970.
-pub(super) fn seconds_now() -> Result<i64> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH)?;
-    Ok(since.as_secs() as i64)
 }
 
 /// An active snapshot with these entries, its root with these times of access and modification.
@@ -77,9 +166,7 @@ fn branch(
         };
         for entry in entries.iter().filter(shown) {
             let at = dir.path().join(&entry.path);
-            if let Some(size) = entry.size {
-                write_sparse(&at, size, entry.tail.as_bytes())?;
-            }
+            entry.write_sparse(&at)?;
             set_times(&at, ATIME * NANOSECONDS, MTIME * NANOSECONDS)?;
         }
         Ok(set_times(
@@ -109,7 +196,7 @@ fn in_changeset(entry: &Entry, (uid, gid): (u32, u32)) -> Result<tar::Entry> {
     let path = entry.path.as_str();
     let mut made = match entry.kind {
         EntryKind::Dir => tar::Entry::dir(path),
-        EntryKind::File => tar::Entry::file(path, content(entry)?),
+        EntryKind::File => tar::Entry::file(path, entry.content()?),
         EntryKind::Symlink => tar::Entry::symlink(path, &entry.target),
         EntryKind::Link => return Ok(tar::Entry::hard_link(path, &entry.to)),
         EntryKind::Fifo => tar::Entry::new(path, b'6'),
@@ -144,26 +231,6 @@ fn owner(entry: &Entry, entries: &[Entry]) -> (u32, u32) {
     (entry.uid.unwrap_or(0), entry.gid.or(inherited).unwrap_or(0))
 }
 
-/// Content without holes; a sparse file is empty at first.
-fn content(entry: &Entry) -> Result<Vec<u8>> {
-    if let Some((text, count)) = &entry.data_repeat {
-        return Ok(text.repeat(*count).into_bytes());
-    }
-    if let Some(program) = &entry.data_from {
-        return Ok(fs_err::read(program)?);
-    }
-    Ok(entry.data.as_bytes().to_vec())
-}
-
-fn write_sparse(at: &Path, size: u64, tail: &[u8]) -> Result<()> {
-    let file = fs_err::OpenOptions::new().write(true).open(at)?;
-    file.set_len(size)?;
-    let end = size
-        .checked_sub(tail.len() as u64)
-        .context("a tail longer than its file")?;
-    Ok(file.file().write_all_at(tail, end)?)
-}
-
 /// Writes into the branch itself what a changeset does not carry of the entry, if anything.
 fn write_raw(branch: &Path, entry: &Entry) -> Result<()> {
     let at = branch.join(&entry.path);
@@ -177,7 +244,7 @@ fn write_raw(branch: &Path, entry: &Entry) -> Result<()> {
     }
     let mode = Mode::from_raw_mode(entry.mode);
     match entry.kind {
-        EntryKind::File => fs_err::write(&at, content(entry)?)?,
+        EntryKind::File => fs_err::write(&at, entry.content()?)?,
         EntryKind::Chr => {
             let (major, minor) = entry.device()?;
             let device = rustix::fs::makedev(major, minor);

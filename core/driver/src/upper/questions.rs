@@ -1,11 +1,11 @@
 //! What an apply would have asked the layers below, had there been any: answered by a parent that
 //! comes late.
 
+use crate::apply::Purpose;
+use crate::error::{Error, ErrorKind, Result};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use strata_driver::apply::Purpose;
-use strata_driver::{Error, ErrorKind, Result};
 
 /// What is to be done at a path, if the parent has something there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

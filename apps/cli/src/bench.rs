@@ -24,8 +24,6 @@ const CELLS: &[&str] = &[
     "overlay:xfs",
     "overlay:btrfs",
     "btrfs:btrfs",
-    "aufs:ext4",
-    "aufs:xfs",
 ];
 
 /// Whether a build of this command may have a driver called `name`; any other name is a mistake.

@@ -11,7 +11,6 @@ pub fn registry() -> Registry {
     registry.add(Arc::new(strata_overlay::OverlayFactory));
     #[cfg(feature = "btrfs")]
     registry.add(Arc::new(strata_btrfs::BtrfsFactory));
-    registry.add(Arc::new(strata_aufs::AufsFactory));
     registry.add(Arc::new(strata_vfs::VfsFactory));
     registry
 }
@@ -30,9 +29,9 @@ mod tests {
             .map(|f| f.name().to_string())
             .collect();
         let known: &[&str] = if cfg!(feature = "btrfs") {
-            &["overlay", "btrfs", "aufs", "vfs"]
+            &["overlay", "btrfs", "vfs"]
         } else {
-            &["overlay", "aufs", "vfs"]
+            &["overlay", "vfs"]
         };
         assert_eq!(names, known);
         assert!(registry.get("no-such").is_err());

@@ -130,8 +130,8 @@ impl Union {
         directory.parts.insert(at.unwrap_or(parts.len()), part);
     }
 
-    /// The directory in the branch where new names go.
-    pub(crate) fn upper_for_name(&self, node: &Arc<Node>) -> Result<Upper, Errno> {
+    /// The directory in the branch where a new name goes.
+    pub(crate) fn upper_for_name(&self, node: &Arc<Node>, name: &CStr) -> Result<Upper, Errno> {
         let branch = {
             let directory = node.directory()?;
             if directory.removed {
@@ -139,6 +139,7 @@ impl Union {
             }
             self.branch_for_name(&directory.parts)?
         };
+        let branch = self.branch_to_show(node, name, branch)?;
         self.upper_in(node, &branch)
     }
 
@@ -185,25 +186,52 @@ impl Union {
 
     /// Copies a file, link or device up, if it is not where it may be changed.
     pub(crate) fn copy_up(&self, node: &Arc<Node>, content: Content) -> Result<(), Errno> {
+        self.copy_where(node, None, content)
+    }
+
+    /// Likewise, but into this branch, and from one that is written as well. `EXDEV` for a file
+    /// there that is open or has several names: those would go on with the original.
+    pub(crate) fn copy_into(&self, node: &Arc<Node>, branch: &Arc<Branch>) -> Result<(), Errno> {
+        self.copy_where(node, Some(branch), Content::All)
+    }
+
+    fn copy_where(
+        &self,
+        node: &Arc<Node>,
+        wanted: Option<&Arc<Branch>>,
+        content: Content,
+    ) -> Result<(), Errno> {
+        let stands = |other: &Other| match wanted {
+            Some(branch) => Arc::ptr_eq(&other.branch, branch),
+            None => other.branch.is_writable(),
+        };
         loop {
             let (home, branch) = {
                 let other = node.other()?;
-                if other.branch.is_writable() {
+                if stands(&other) {
                     return Ok(());
                 }
                 (other.home.clone(), other.branch.clone())
             };
             let Some((parent, name)) = home else {
+                if branch.is_writable() {
+                    return Err(Errno::XDEV);
+                }
                 return self.copy_orphan(node, content);
             };
-            let target = {
-                let directory = parent.directory()?;
-                self.branch_for_copy(&branch, &directory.parts)?
+            let target = match wanted {
+                Some(branch) => branch.clone(),
+                None => self.branch_for_copy(&branch, &parent.directory()?.parts)?,
             };
             let upper = self.upper_in(&parent, &target)?;
             let mut other = node.other_mut()?;
-            if other.branch.is_writable() {
+            if stands(&other) {
                 return Ok(());
+            }
+            if other.branch.is_writable()
+                && (other.mode != Mode::Closed || other.place.stat()?.stx_nlink > 1)
+            {
+                return Err(Errno::XDEV);
             }
             let still = other
                 .home

@@ -31,7 +31,7 @@ struct Spot {
 impl Union {
     fn spot(&self, parent: &Arc<Node>, name: &CStr) -> Result<Spot, Errno> {
         names::check(name)?;
-        let upper = self.upper_for_name(parent)?;
+        let upper = self.upper_for_name(parent, name)?;
         Self::spot_in(parent, name, upper)
     }
 
@@ -154,7 +154,8 @@ impl Union {
         parent: &Arc<Node>,
         made: Made,
     ) -> Result<Created, Errno> {
-        let upper = self.upper_for_name(parent)?;
+        // A name that nobody has, and nothing hides.
+        let upper = self.upper_for_name(parent, names::ORPHANS)?;
         let bits = self.bits(parent, &upper, made)?;
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&*upper.directory, c".", flags, bits)?;
@@ -276,6 +277,8 @@ impl Union {
             }
             other.branch.clone()
         };
+        let branch = self.branch_to_show(parent, name, branch)?;
+        self.copy_into(node, &branch)?;
         let upper = self.upper_in(parent, &branch)?;
         let spot = Self::spot_in(parent, name, upper)?;
         node.other()?

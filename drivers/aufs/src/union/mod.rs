@@ -23,6 +23,7 @@ mod remove;
 mod rename;
 mod serve;
 mod settle;
+mod shown;
 mod state;
 mod xino;
 

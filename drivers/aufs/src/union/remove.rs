@@ -95,7 +95,8 @@ impl Union {
             let by_name = if leaving.in_upper {
                 other.place.is_named(&leaving.upper.directory, name)
             } else {
-                !other.branch.is_writable()
+                // In use is what stands below, not a copy that was made by another name.
+                !Arc::ptr_eq(&other.branch, &leaving.upper.branch)
             };
             by_name && !other.place.is_held()
         };

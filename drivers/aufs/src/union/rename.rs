@@ -1,8 +1,9 @@
 //! Moving names.
 
-use super::copyup::{Content, Upper};
+use super::branch::Branch;
+use super::copyup::Upper;
 use super::listing;
-use super::lookup::{Top, merges_below, shows_below, top};
+use super::lookup::{Borrowed, Top, merges_below, shows_below, top};
 use super::names;
 use super::node::{Directory, Node, home};
 use super::place::{Place, is_directory};
@@ -43,41 +44,33 @@ impl Union {
             return self.exchange(from, to);
         }
         let (source, branch) = self.movable(from)?;
-        let replaced = self.replaceable(to, &source, flags)?;
+        let source = &source.node;
+        let replaced = self.replaceable(to, source, flags)?;
+        let branch = self.branch_to_show(to.parent, to.name, branch)?;
+        Self::refuse_merged(source, &branch)?;
         let there = self.upper_in(to.parent, &branch)?;
-        if let Some((_, higher)) = &replaced
-            && higher.is_writable()
-            && !Arc::ptr_eq(higher, &branch)
-        {
-            // It would hide the new name, and stands in another branch.
-            return Err(Errno::XDEV);
-        }
-        let here = self.ready(&source, from, &branch)?;
-        let renamed = self.rename_ready(&source, (from, &here), (to, &there), replaced.is_some());
-        self.release(&source);
-        if let Some((node, _)) = replaced {
-            self.release(&node);
-        }
-        renamed
+        let here = self.ready(source, from, &branch)?;
+        self.rename_ready(source, (from, &here), (to, &there), replaced.is_some())
     }
 
     /// The node under a name, and the branch where it can be renamed.
-    fn movable(&self, end: End<'_>) -> Result<(Arc<Node>, Arc<super::branch::Branch>), Errno> {
+    fn movable(&self, end: End<'_>) -> Result<(Borrowed<'_>, Arc<Branch>), Errno> {
         let directory = end.parent.directory()?;
         let top = end.find(&directory)?.ok_or(Errno::NOENT)?;
-        let branch = self.nearest_above(&directory.parts[top.part].branch)?;
-        let node = self.node_of(end.parent, &directory, end.name, &top)?;
-        let refused = Self::refuse_merged(&node, &branch).err();
-        if let Some(error) = refused {
-            self.release(&node);
-            return Err(error);
-        }
-        Ok((node, branch))
+        let found = &directory.parts[top.part].branch;
+        let borrowed = self.borrow(end.parent, &directory, end.name, &top)?;
+        let branch = match borrowed.node.other() {
+            Err(_) => self.nearest_above(found)?,
+            Ok(other) if other.branch.is_writable() => other.branch.clone(),
+            Ok(_) => self.branch_for_copy(found, &directory.parts)?,
+        };
+        Self::refuse_merged(&borrowed.node, &branch)?;
+        Ok((borrowed, branch))
     }
 
     /// A directory that shows names of branches below cannot leave its place: `EXDEV`, on which
     /// mv(1) copies.
-    fn refuse_merged(node: &Arc<Node>, branch: &Arc<super::branch::Branch>) -> Result<(), Errno> {
+    fn refuse_merged(node: &Arc<Node>, branch: &Arc<Branch>) -> Result<(), Errno> {
         if !node.is_directory() {
             return Ok(());
         }
@@ -92,13 +85,12 @@ impl Union {
     }
 
     /// What stands under the new name, if it may be replaced.
-    #[expect(clippy::type_complexity, reason = "a node and its branch")]
     fn replaceable(
         &self,
         to: End<'_>,
         source: &Arc<Node>,
         flags: RenameFlags,
-    ) -> Result<Option<(Arc<Node>, Arc<super::branch::Branch>)>, Errno> {
+    ) -> Result<Option<Borrowed<'_>>, Errno> {
         let directory = to.parent.directory()?;
         let Some(top) = to.find(&directory)? else {
             return Ok(None);
@@ -111,35 +103,19 @@ impl Union {
             (false, true) => return Err(Errno::ISDIR),
             _ => {}
         }
-        let node = self.node_of(to.parent, &directory, to.name, &top)?;
-        if node.is_directory() {
-            let empty = node
-                .directory()
-                .and_then(|inside| listing::is_empty(&inside));
-            if empty != Ok(true) {
-                self.release(&node);
-                return Err(empty.err().unwrap_or(Errno::NOTEMPTY));
-            }
+        let borrowed = self.borrow(to.parent, &directory, to.name, &top)?;
+        if borrowed.node.is_directory() && !listing::is_empty(&*borrowed.node.directory()?)? {
+            return Err(Errno::NOTEMPTY);
         }
-        let branch = directory.parts[top.part].branch.clone();
-        Ok(Some((node, branch)))
-    }
-
-    fn release(&self, node: &Arc<Node>) {
-        self.table.forget(node.id, 1);
+        Ok(Some(borrowed))
     }
 
     /// Makes the name stand in the branch.
-    fn ready(
-        &self,
-        node: &Arc<Node>,
-        end: End<'_>,
-        branch: &Arc<super::branch::Branch>,
-    ) -> Result<Upper, Errno> {
+    fn ready(&self, node: &Arc<Node>, end: End<'_>, branch: &Arc<Branch>) -> Result<Upper, Errno> {
         if node.is_directory() {
             self.upper_in(node, branch)?;
         } else {
-            self.copy_up(node, Content::All)?;
+            self.copy_into(node, branch)?;
             self.materialize(node)?;
         }
         self.upper_in(end.parent, branch)
@@ -245,26 +221,19 @@ impl Union {
 
     fn exchange(&self, one: End<'_>, two: End<'_>) -> Result<(), Errno> {
         let (first, branch) = self.movable(one)?;
-        let second = self.movable(two);
-        let Ok((second, other_branch)) = second else {
-            self.release(&first);
-            return second.map(drop);
-        };
-        let done = if Arc::ptr_eq(&branch, &other_branch) {
-            self.exchange_ready((one, &first), (two, &second), &branch)
-        } else {
-            Err(Errno::XDEV)
-        };
-        self.release(&first);
-        self.release(&second);
-        done
+        let (second, other_branch) = self.movable(two)?;
+        let branch = self.higher(branch, other_branch);
+        let (first, second) = (&first.node, &second.node);
+        Self::refuse_merged(first, &branch)?;
+        Self::refuse_merged(second, &branch)?;
+        self.exchange_ready((one, first), (two, second), &branch)
     }
 
     fn exchange_ready(
         &self,
         (one, first): (End<'_>, &Arc<Node>),
         (two, second): (End<'_>, &Arc<Node>),
-        branch: &Arc<super::branch::Branch>,
+        branch: &Arc<Branch>,
     ) -> Result<(), Errno> {
         let here = self.ready(first, one, branch)?;
         let there = self.ready(second, two, branch)?;

@@ -118,7 +118,7 @@ impl Union {
             .unwrap_or_else(PoisonError::into_inner) = branches;
     }
 
-    fn rank(&self, branch: &Arc<Branch>) -> Option<usize> {
+    pub(crate) fn rank(&self, branch: &Arc<Branch>) -> Option<usize> {
         let branches = self.branches.read().unwrap_or_else(PoisonError::into_inner);
         branches.iter().position(|one| Arc::ptr_eq(one, branch))
     }
@@ -151,36 +151,24 @@ impl Union {
     pub(crate) fn branch_for_name(&self, parts: &[Part]) -> Result<Arc<Branch>, Errno> {
         let branches = self.branches();
         let writable: Vec<_> = branches.iter().filter(|b| b.is_writable()).collect();
-        let chosen = match (&writable[..], self.options.create) {
-            ([], _) => return Err(Errno::ROFS),
-            ([only], _) => (*only).clone(),
+        match (&writable[..], self.options.create) {
+            ([], _) => Err(Errno::ROFS),
+            ([only], _) => Ok((*only).clone()),
             (_, CreatePolicy::TopDownParent) => {
                 let has = parts.iter().find(|part| part.branch.is_writable());
-                match has {
-                    Some(part) => part.branch.clone(),
-                    None => self.nearest_above(&parts[0].branch)?,
-                }
+                has.map_or_else(
+                    || self.nearest_above(&parts[0].branch),
+                    |part| Ok(part.branch.clone()),
+                )
             }
             (_, CreatePolicy::RoundRobin) => {
                 let turn = self.round.fetch_add(1, Ordering::Relaxed);
-                writable[turn % writable.len()].clone()
+                Ok(writable[turn % writable.len()].clone())
             }
             (_, CreatePolicy::MostFree(every)) => {
-                writable[self.most_free(&writable, every)].clone()
+                Ok(writable[self.most_free(&writable, every)].clone())
             }
-        };
-        // What lies above it in this directory would hide the name.
-        let hides = parts
-            .iter()
-            .take_while(|part| !Arc::ptr_eq(&part.branch, &chosen))
-            .any(|part| {
-                part.branch.is_writable() && part.marks.opaque(&part.directory) == Ok(true)
-            });
-        if hides {
-            let top = parts.iter().find(|part| part.branch.is_writable());
-            return top.map(|part| part.branch.clone()).ok_or(Errno::ROFS);
         }
-        Ok(chosen)
     }
 
     fn most_free(&self, writable: &[&Arc<Branch>], every: Duration) -> usize {

@@ -111,6 +111,8 @@ fn is_whole(tree: &Path) -> bool {
 /// Installs the packages into `tree`, in a mount namespace of its own that ends with the process.
 pub(super) fn build(sh: &Shell, tree: &Path) -> anyhow::Result<()> {
     let _locale = sh.push_env("LC_ALL", "C");
+    // The caller's may not be there in a chroot.
+    let _temporary = sh.push_env("TMPDIR", "/tmp");
     let _frontend = sh.push_env("DEBIAN_FRONTEND", "noninteractive");
     let _proxy = mirror::proxy(sh).map(|proxy| sh.push_env("http_proxy", proxy));
     resolve_names_as_the_host(tree)?;

@@ -7,12 +7,13 @@ use crate::{mirror, namespace, rootfs, setup};
 use anyhow::{Context, anyhow, ensure};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Instant;
 use xshell::{Shell, cmd};
 
 /// Counts up whenever what is installed or taken out below changes. The harness looks for the same
 /// name (`harness/src/images/place.rs`).
-pub(crate) const RECIPE: &str = "peers-1";
+pub(crate) const RECIPE: &str = "peers-2";
 
 const PACKAGES: &[&str] = &[
     // The registry that tests fill and pull from.
@@ -25,6 +26,8 @@ const PACKAGES: &[&str] = &[
     // What podman and docker start containers with.
     "crun",
     "runc",
+    // A union file system in user space, for `cargo xtask unions`.
+    "fuse-overlayfs",
     // The floor, and the blobs of test images.
     "curl",
     "ca-certificates",
@@ -93,6 +96,28 @@ pub(crate) fn ensure(sh: &Shell) -> anyhow::Result<PathBuf> {
         size.split_whitespace().next().unwrap_or("?")
     );
     Ok(tree)
+}
+
+/// A program of the tree among the host's files, with its own C library.
+pub(crate) fn direct(tools: &Path, program: &str) -> anyhow::Result<Command> {
+    let is_loader = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default();
+        name.to_string_lossy().starts_with("ld-linux")
+    };
+    let libraries = fs_err::read_dir(tools.join("usr/lib"))?
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .find(|path| path.to_string_lossy().contains("-linux-gnu"))
+        .context("the tree has no C library")?;
+    let loader = fs_err::read_dir(&libraries)?
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .find(is_loader)
+        .context("the tree has no ld.so")?;
+    let mut command = Command::new(loader);
+    command.arg("--library-path").arg(libraries);
+    command.arg(tools.join("usr/bin").join(program));
+    Ok(command)
 }
 
 fn place() -> anyhow::Result<PathBuf> {

@@ -10,7 +10,9 @@ use crate::smoke::Smoke;
 use crate::soak::Soak;
 use crate::test::{AfterFailure, Place, Test};
 use crate::tidy::Tidy;
+use crate::unions::Unions;
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 pub(crate) const USAGE: &str = "\
@@ -36,6 +38,9 @@ cargo xtask COMMAND
                 pull a test image by turns with other people's tools, by hand (the floor), and with
                 a `strata` that was built before; a table of times and CPU
   peers --tree  make the cached tree of those tools, and print where it is
+  unions [--rounds N] [--case NAME,...] [--only NAME,...]
+                `strata-union` by turns with the kernel's overlay, with other people's unions and
+                with a plain directory; tables of CPU, and whether each goal is met
 
   --fresh       in a new Debian chroot that holds only gcc, git and Rust, from a clean clone of HEAD
   --cold        there without the cached root file system of this host
@@ -59,6 +64,7 @@ pub(crate) enum Command {
     Rootfs(Rootfs),
     Images(Images),
     Peers(Peers),
+    Unions(Unions),
 }
 
 /// Reads the arguments that follow the program's name.
@@ -107,6 +113,7 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> anyhow::Result<Command> {
             build: directory(&mut arguments)?,
         }),
         Some("peers") => Command::Peers(peers(&mut arguments)?),
+        Some("unions") => Command::Unions(unions(&mut arguments)?),
         None => Command::Help,
         Some(other) => {
             return Err(Stop::Usage(format!("unknown command `{other}`\n\n{USAGE}")).into());
@@ -152,26 +159,42 @@ fn peers(arguments: &mut pico_args::Arguments) -> Result<Peers, Stop> {
     if arguments.contains("--tree") {
         return Ok(Peers::Tree);
     }
-    let rounds = optional(arguments, "--rounds")?.map_or(Ok(5), |text| {
-        text.parse::<usize>()
-            .map_err(|error| Stop::Usage(format!("`--rounds {text}`: {error}")))
-    })?;
-    let list = |text: Option<String>| -> Vec<String> {
-        let text = text.unwrap_or_default();
-        text.split(',')
-            .filter(|part| !part.is_empty())
-            .map(str::to_owned)
-            .collect()
-    };
     let drivers = optional(arguments, "--driver")?.unwrap_or_else(|| "overlay".to_owned());
     Ok(Peers::Compare(Comparison {
-        rounds,
+        rounds: rounds(arguments)?,
         image: optional(arguments, "--image")?.unwrap_or_else(|| "app".to_owned()),
         only: list(optional(arguments, "--only")?),
         strata: path(arguments, "--strata")?,
         drivers: list(Some(drivers)),
         inside: path(arguments, "--inside")?,
     }))
+}
+
+fn unions(arguments: &mut pico_args::Arguments) -> Result<Unions, Stop> {
+    Ok(Unions {
+        rounds: rounds(arguments)?,
+        cases: list(optional(arguments, "--case")?),
+        only: list(optional(arguments, "--only")?),
+        inside: path(arguments, "--inside")?,
+    })
+}
+
+/// Five, if nothing else is said.
+fn rounds(arguments: &mut pico_args::Arguments) -> Result<usize, Stop> {
+    optional(arguments, "--rounds")?.map_or(Ok(5), |text| {
+        text.parse::<NonZeroUsize>()
+            .map(NonZeroUsize::get)
+            .map_err(|error| Stop::Usage(format!("`--rounds {text}`: {error}")))
+    })
+}
+
+/// The words between commas.
+fn list(text: Option<String>) -> Vec<String> {
+    let text = text.unwrap_or_default();
+    text.split(',')
+        .filter(|part| !part.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 fn place(arguments: &mut pico_args::Arguments) -> Result<Place, Stop> {

@@ -14,6 +14,7 @@ mod docs;
 mod exit;
 mod flags;
 mod fresh;
+mod ground;
 mod images;
 mod mirror;
 mod namespace;
@@ -23,10 +24,12 @@ mod rootfs;
 mod setup;
 mod smoke;
 mod soak;
+mod spread;
 mod tally;
 mod test;
 mod tidy;
 mod tools;
+mod unions;
 
 use exit::Stop;
 use flags::Command;
@@ -67,6 +70,7 @@ fn run() -> anyhow::Result<()> {
         Command::Rootfs(command) => command.run(&sh)?,
         Command::Images(command) => command.run(&sh)?,
         Command::Peers(command) => command.run(&sh)?,
+        Command::Unions(command) => command.run(&sh)?,
     }
     Ok(())
 }

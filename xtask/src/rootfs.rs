@@ -148,6 +148,8 @@ fn build(sh: &Shell, directory: &Path) -> anyhow::Result<()> {
             .run()?;
     }
     let _locale = sh.push_env("LC_ALL", "C");
+    // The caller's may not be there in a chroot.
+    let _temporary = sh.push_env("TMPDIR", "/tmp");
     let _frontend = sh.push_env("DEBIAN_FRONTEND", "noninteractive");
     let _proxy = mirror::proxy(sh).map(|proxy| sh.push_env("http_proxy", proxy));
 

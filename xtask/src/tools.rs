@@ -12,7 +12,7 @@ use xshell::{Shell, cmd};
 const VARIABLE: &str = "STRATA_TOOLS";
 
 #[derive(Debug)]
-struct Program {
+pub(crate) struct Program {
     name: &'static str,
     version: &'static str,
     reason: &'static str,
@@ -31,6 +31,13 @@ const PROGRAMS: &[Program] = &[
         reason: "asks files on every driver's mount whether they hold what was written",
     },
 ];
+
+/// A union file system in user space, a rival of ours; `cargo xtask unions` runs it.
+pub(crate) const FUSE_OVERLAYFS: Program = Program {
+    name: "fuse-overlayfs",
+    version: "2.0.0",
+    reason: "is what our union file system is held against",
+};
 
 /// Finds the programs, installs those that are missing, and tells the tests that `sh` starts.
 ///
@@ -57,6 +64,12 @@ pub(crate) fn ensure(sh: &Shell) -> anyhow::Result<()> {
 }
 
 impl Program {
+    /// Where it is, installed now if it is nowhere.
+    pub(crate) fn obtain(&self, sh: &Shell) -> anyhow::Result<PathBuf> {
+        let directory = self.ensure(sh)?;
+        Ok(directory.map_or_else(|| self.name.into(), |directory| directory.join(self.name)))
+    }
+
     /// The directory that holds it; none if the search path does.
     fn ensure(&self, sh: &Shell) -> anyhow::Result<Option<PathBuf>> {
         if self.is(sh, Path::new(self.name)) {
@@ -102,8 +115,10 @@ impl Program {
     fn is(&self, sh: &Shell, program: &Path) -> bool {
         let said = cmd!(sh, "{program} --version").quiet().ignore_stderr();
         said.read().is_ok_and(|said| {
-            let mut words = said.split_whitespace();
-            words.next() == Some(self.name) && words.next() == Some(self.version)
+            // `NAME VERSION`, or `NAME: version VERSION`.
+            let mut words = said.lines().next().unwrap_or_default().split_whitespace();
+            words.next().map(|word| word.trim_end_matches(':')) == Some(self.name)
+                && words.next_back() == Some(self.version)
         })
     }
 }

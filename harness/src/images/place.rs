@@ -4,7 +4,7 @@ use super::Skip;
 use std::path::{Path, PathBuf};
 
 /// The tree of tools; `xtask/src/peers/tree.rs` makes it under this name.
-pub(super) const TREE: &str = "tools/peers-1-";
+pub(super) const TREE: &str = "tools/peers-2-";
 
 /// The image layout; `xtask/src/images/mod.rs` makes it under this name.
 pub(super) const IMAGES: &str = "images-1-";
@@ -66,6 +66,6 @@ mod tests {
             look(home, "images-1-", "index.json"),
             Some(home.join("images-1-b"))
         );
-        assert_eq!(look(home, "tools/peers-1-", "index.json"), None);
+        assert_eq!(look(home, "tools/peers-2-", "index.json"), None);
     }
 }

@@ -150,6 +150,8 @@ fn build(sh: &Shell, directory: &Path) -> anyhow::Result<()> {
         cmd!(sh, "mount --bind {scratch} {work}").quiet().run()?;
     }
     let _locale = sh.push_env("LC_ALL", "C");
+    // The caller's may not be there in a chroot.
+    let _temporary = sh.push_env("TMPDIR", "/tmp");
     let _proxy = mirror::proxy(sh).map(|proxy| sh.push_env("http_proxy", proxy));
     let resolver = Path::new("/etc/resolv.conf");
     let inside = debian.join("etc/resolv.conf");

@@ -3,26 +3,29 @@
 //! Every peer works on a fresh file system in a file, and all take turns: a round is everybody once,
 //! so that ratios are of the same minute.
 
-mod ground;
 mod measure;
 mod registry;
 mod subject;
 mod table;
 pub(crate) mod tree;
 
-use crate::clean::{Clean, write_owner};
 use crate::exit::Stop;
+use crate::ground::{self, Ground};
 use crate::setup::{self, Purpose};
 use crate::{images, namespace, rootfs};
 use anyhow::{Context, ensure};
-use ground::Ground;
 use measure::Cost;
 use registry::Registry;
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use subject::{Round, Strata, Subject};
 use xshell::{Shell, cmd};
+
+/// Bytes of a peer's file system.
+const SIZE: u64 = 8 << 30;
+
+/// For what the largest peer writes.
+const MEMORY: u64 = 4 << 30;
 
 /// `cargo xtask peers`.
 #[derive(Debug)]
@@ -68,7 +71,7 @@ impl Peers {
 }
 
 /// Installs what it takes to make the tree of tools and the images.
-fn obtain(sh: &Shell) -> anyhow::Result<()> {
+pub(crate) fn obtain(sh: &Shell) -> anyhow::Result<()> {
     if !setup::is_root() {
         let message = "this needs root: tools run in namespaces of their own and write owners";
         return Err(Stop::Impossible(message.to_owned()).into());
@@ -88,22 +91,7 @@ impl Comparison {
         obtain(sh)?;
         images::ensure(sh)?;
         tree::ensure(sh)?;
-        Clean::everywhere().run(sh)?;
-        let directory = ground::place().join(format!("strata-bench-peers-{}", std::process::id()));
-        fs_err::create_dir(&directory)?;
-        write_owner(&directory)?;
-        // The same command line once more, from where it was given; mounts and daemons end with
-        // the process.
-        let _here = sh.push_dir(std::env::current_dir()?);
-        let itself = std::env::current_exe()?;
-        let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-        let run = namespace::private(sh)
-            .arg(itself)
-            .args(arguments)
-            .args([OsString::from("--inside"), directory.clone().into()])
-            .run();
-        fs_err::remove_dir_all(&directory)?;
-        run.map_err(|_| Stop::Reported.into())
+        namespace::run_inside(sh, &ground::place(MEMORY), "peers")
     }
 
     fn compare(&self, sh: &Shell, directory: &Path) -> anyhow::Result<()> {
@@ -115,7 +103,7 @@ impl Comparison {
         fs_err::create_dir(&storage)?;
         let registry = Registry::start(&tools, &storage)?;
         registry.fill(&layout, &self.image)?;
-        let (target, place) = (directory.join("mount"), directory.join("image"));
+        let target = directory.join("mount");
         fs_err::create_dir(&target)?;
         let layers = registry::layers(&layout, &self.image)?;
         let round = Round {
@@ -140,7 +128,7 @@ impl Comparison {
                     strata: strata.clone(),
                     ..round.clone()
                 };
-                let cost = one(sh, &round, &place, subject);
+                let cost = one(sh, &round, subject);
                 let cost = cost
                     .inspect_err(|error| eprintln!("{name}: {error:#}"))
                     .ok();
@@ -182,8 +170,8 @@ impl Comparison {
 }
 
 /// One peer on a fresh file system.
-fn one(sh: &Shell, round: &Round<'_>, image: &Path, subject: &Subject) -> anyhow::Result<Cost> {
-    let ground = Ground::make(sh, subject.ground, image, round.directory)?;
+fn one(sh: &Shell, round: &Round<'_>, subject: &Subject) -> anyhow::Result<Cost> {
+    let ground = Ground::make(sh, subject.ground, SIZE, round.directory)?;
     let cost = (subject.run)(round);
     let taken = ground.taken(sh);
     ground.remove(sh)?;

@@ -1,6 +1,7 @@
 //! The registry that peers pull from.
 
-use super::subject::{direct, entered};
+use super::subject::entered;
+use super::tree::direct;
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,9 @@
 //! Who pulls, and how each is told to.
 
-use super::ground::Kind;
 use super::measure::{self, Cost};
 use super::registry::Layer;
+use super::tree::direct;
+use crate::ground::Kind;
 use anyhow::Context;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -135,28 +136,6 @@ pub(super) fn of_driver(driver: &str) -> &'static Subject {
         Some("btrfs") => &STRATA_ON_BTRFS,
         _ => &STRATA_ON_EXT4,
     }
-}
-
-/// A program of the tree among the host's files, with its own C library.
-pub(super) fn direct(tools: &Path, program: &str) -> anyhow::Result<Command> {
-    let is_loader = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default();
-        name.to_string_lossy().starts_with("ld-linux")
-    };
-    let libraries = fs_err::read_dir(tools.join("usr/lib"))?
-        .filter_map(Result::ok)
-        .map(|entry| entry.path())
-        .find(|path| path.to_string_lossy().contains("-linux-gnu"))
-        .context("the tree has no C library")?;
-    let loader = fs_err::read_dir(&libraries)?
-        .filter_map(Result::ok)
-        .map(|entry| entry.path())
-        .find(is_loader)
-        .context("the tree has no ld.so")?;
-    let mut command = Command::new(loader);
-    command.arg("--library-path").arg(libraries);
-    command.arg(tools.join("usr/bin").join(program));
-    Ok(command)
 }
 
 /// A program of the tree with the tree as its root directory.

@@ -2,7 +2,9 @@
 
 use super::measure::Cost;
 use super::registry::Layer;
-use super::subject::{FLOOR, STORED, Strata, Subject, direct};
+use super::subject::{FLOOR, STORED, Strata, Subject};
+use super::tree::direct;
+use crate::spread::Spread;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -88,41 +90,4 @@ pub(super) fn markdown(
             .expect("a string takes all that is written");
     }
     text
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Spread {
-    median: f64,
-    least: f64,
-    most: f64,
-}
-
-impl Spread {
-    fn of(mut values: Vec<f64>) -> Option<Self> {
-        values.sort_by(f64::total_cmp);
-        let middle = values.len() / 2;
-        let median = if values.len().is_multiple_of(2) {
-            f64::midpoint(*values.get(middle.checked_sub(1)?)?, values[middle])
-        } else {
-            values[middle]
-        };
-        Some(Self {
-            median,
-            least: values[0],
-            most: *values.last()?,
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Spread;
-
-    #[test]
-    fn median_stands_between_two_in_the_middle() {
-        let of = |values: &[f64]| Spread::of(values.to_vec()).map(|spread| spread.median);
-        assert_eq!(of(&[]), None);
-        assert_eq!(of(&[3.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(of(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
-    }
 }

@@ -7,12 +7,13 @@ use crate::{mirror, namespace, rootfs, setup};
 use anyhow::{Context, anyhow, ensure};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Instant;
 use xshell::{Shell, cmd};
 
 /// Counts up whenever what is installed or taken out below changes. The harness looks for the same
 /// name (`harness/src/images/place.rs`).
-pub(crate) const RECIPE: &str = "peers-1";
+pub(crate) const RECIPE: &str = "peers-2";
 
 const PACKAGES: &[&str] = &[
     // The registry that tests fill and pull from.
@@ -25,6 +26,8 @@ const PACKAGES: &[&str] = &[
     // What podman and docker start containers with.
     "crun",
     "runc",
+    // A union file system in user space, for `cargo xtask unions`.
+    "fuse-overlayfs",
     // The floor, and the blobs of test images.
     "curl",
     "ca-certificates",
@@ -95,6 +98,28 @@ pub(crate) fn ensure(sh: &Shell) -> anyhow::Result<PathBuf> {
     Ok(tree)
 }
 
+/// A program of the tree among the host's files, with its own C library.
+pub(crate) fn direct(tools: &Path, program: &str) -> anyhow::Result<Command> {
+    let is_loader = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default();
+        name.to_string_lossy().starts_with("ld-linux")
+    };
+    let libraries = fs_err::read_dir(tools.join("usr/lib"))?
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .find(|path| path.to_string_lossy().contains("-linux-gnu"))
+        .context("the tree has no C library")?;
+    let loader = fs_err::read_dir(&libraries)?
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .find(is_loader)
+        .context("the tree has no ld.so")?;
+    let mut command = Command::new(loader);
+    command.arg("--library-path").arg(libraries);
+    command.arg(tools.join("usr/bin").join(program));
+    Ok(command)
+}
+
 fn place() -> anyhow::Result<PathBuf> {
     Ok(cache::home()?.join("tools"))
 }
@@ -111,6 +136,8 @@ fn is_whole(tree: &Path) -> bool {
 /// Installs the packages into `tree`, in a mount namespace of its own that ends with the process.
 pub(super) fn build(sh: &Shell, tree: &Path) -> anyhow::Result<()> {
     let _locale = sh.push_env("LC_ALL", "C");
+    // The caller's may not be there in a chroot.
+    let _temporary = sh.push_env("TMPDIR", "/tmp");
     let _frontend = sh.push_env("DEBIAN_FRONTEND", "noninteractive");
     let _proxy = mirror::proxy(sh).map(|proxy| sh.push_env("http_proxy", proxy));
     resolve_names_as_the_host(tree)?;

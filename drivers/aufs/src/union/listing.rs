@@ -1,7 +1,7 @@
 //! Reading directories: the names of all parts, each once.
 
 use super::branch::SysErrorOnly;
-use super::lookup::{Top, top};
+use super::lookup::top;
 use super::names::{self, Meaning};
 use super::node::{Directory, Node};
 use super::place::{errno, file_type, find_at};
@@ -226,7 +226,7 @@ impl Union {
                 }
                 ReaddirKind::Plus => {
                     let from = if part < fixed { part } else { 0 };
-                    let Some(top) = found(&directory, from, listed)? else {
+                    let Some(top) = top(&directory, from, &listed.name)? else {
                         continue;
                     };
                     let entry = self.entry_of(node, &directory, &listed.name, &top, ttl);
@@ -283,8 +283,4 @@ impl Union {
         }
         part.branch.raw_number(listed.inode)
     }
-}
-
-fn found(directory: &Directory, from: usize, listed: &Listed) -> Result<Option<Top>, Errno> {
-    top(directory, from, &listed.name)
 }

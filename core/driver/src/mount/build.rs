@@ -3,6 +3,7 @@
 use super::Detached;
 use super::classic::{self, ClassicMount};
 use super::daemon::{self, Ending};
+use super::unmount::Server;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{MountOption, MountPlan, MountStep};
 use rustix::fs::{CWD, Mode, OFlags};
@@ -115,7 +116,7 @@ pub(super) fn attach(
     }
     let told = identity(statmount::mount_id(target)).and_then(ready);
     if told.is_err() {
-        super::unmount::all(target, 1, None)?;
+        super::unmount::all(target, 1, None, Server::Kernel)?;
     }
     told
 }

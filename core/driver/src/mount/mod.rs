@@ -28,6 +28,7 @@ use std::sync::Arc;
 use strata_sys::lock::FileLock;
 use strata_sys::mount::DetachedMount;
 use strata_sys::statmount::UniqueMountId;
+use unmount::Server;
 
 /// Mounts for a driver itself, and counts it.
 #[derive(Clone, Debug)]
@@ -69,6 +70,7 @@ fn mount_through(plan: &MountPlan, target: &Path, interface: Interface) -> Resul
         target: resolved(target)?,
         steps: 0,
         id: None,
+        server: Server::Kernel,
         hold: plan.hold.as_deref().map(hold::share).transpose()?,
     };
     for step in &plan.steps {
@@ -77,6 +79,9 @@ fn mount_through(plan: &MountPlan, target: &Path, interface: Interface) -> Resul
         if !step.is_remount() {
             mounted.id = shown;
             mounted.steps += 1;
+        }
+        if daemon::subtype(&step.fs_type).is_some() {
+            mounted.server = Server::Unknown;
         }
     }
     tracing::debug!(
@@ -101,7 +106,7 @@ pub(crate) fn attach_step(step: &MountStep, target: &Path) -> Result<()> {
 
 /// Unmounts the topmost mount of a directory.
 pub(crate) fn unmount_one(target: &Path) -> Result<()> {
-    unmount::all(target, 1, None)
+    unmount::all(target, 1, None, Server::Unknown)
 }
 
 /// The mounts of this thread's namespace, `proc_pid_mountinfo(5)`; what is not UTF-8 is replaced.
@@ -140,6 +145,7 @@ pub struct Mounted {
     /// Mounts on the target that are ours; none of them is left to undo when this is 0.
     steps: usize,
     id: Option<UniqueMountId>,
+    server: Server,
     /// Released after the unmount in `Drop`.
     hold: Option<FileLock>,
 }
@@ -151,7 +157,7 @@ impl Mounted {
     /// elsewhere too; then the snapshot stays held.
     pub fn unmount(mut self) -> Result<()> {
         let steps = std::mem::take(&mut self.steps);
-        let outcome = unmount::all(&self.target, steps, self.id);
+        let outcome = unmount::all(&self.target, steps, self.id, self.server);
         if outcome.is_err() {
             self.keep_hold();
         }
@@ -190,7 +196,7 @@ impl Mounted {
 impl Drop for Mounted {
     fn drop(&mut self) {
         if self.steps > 0
-            && let Err(error) = unmount::all(&self.target, self.steps, self.id)
+            && let Err(error) = unmount::all(&self.target, self.steps, self.id, self.server)
         {
             tracing::warn!(
                 target = %self.target.display(), error = %error.chain(), "mount left behind"

@@ -1,6 +1,7 @@
 //! Mounts that outlive their process, for the command line: rows of the catalogue.
 
 use super::build::{self, Interface};
+use super::unmount::Server;
 use super::{hold, resolved, unmount};
 use crate::catalog::{Catalog, CatalogOptions, MountRow, ProcessId};
 use crate::error::{Error, ErrorKind, Result};
@@ -70,7 +71,7 @@ impl MountTable {
             Ok(())
         });
         if let Err(error) = outcome {
-            let undone = unmount::all(&target, attached, None)
+            let undone = unmount::all(&target, attached, None, Server::Unknown)
                 .and_then(|()| self.catalog.forget_mount(&target));
             return Err(match undone {
                 Ok(()) => error,
@@ -99,7 +100,7 @@ impl MountTable {
         let own = statmount::mount_namespace_id()?;
         for row in rows.iter().rev().filter(|row| row.boot_id == boot_id) {
             if row.namespace == own {
-                unmount::all(&target, 1, row.mount_id)?;
+                unmount::all(&target, 1, row.mount_id, Server::Unknown)?;
             } else if self.catalog.is_mounted(row.snapshot)?.is_some() {
                 return Err(Error::new(ErrorKind::InUse, OPERATION)
                     .because("it is mounted in another mount namespace")

@@ -23,13 +23,27 @@ const PAUSES: [Duration; 6] = [
 /// Most processes that are named.
 const NAMED: usize = 4;
 
+/// Who serves the file systems that are to be unmounted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Server {
+    /// The kernel: nobody is waited for.
+    Kernel,
+    /// Perhaps a daemon: it is looked for, and its end waited for.
+    Unknown,
+}
+
 /// Unmounts the `steps` topmost mounts of `target`, the first of which is `id`.
-pub(super) fn all(target: &Path, steps: usize, id: Option<UniqueMountId>) -> Result<()> {
+pub(super) fn all(
+    target: &Path,
+    steps: usize,
+    id: Option<UniqueMountId>,
+    server: Server,
+) -> Result<()> {
     if steps == 0 || !is_on_top(target, id)? {
         return Ok(());
     }
     for _ in 0..steps {
-        once(target)?;
+        once(target, server)?;
     }
     Ok(())
 }
@@ -57,8 +71,11 @@ fn is_on_top(target: &Path, id: Option<UniqueMountId>) -> Result<bool> {
         .hint("unmount that first"))
 }
 
-fn once(target: &Path) -> Result<()> {
-    let daemon = Daemon::behind(target);
+fn once(target: &Path, server: Server) -> Result<()> {
+    let daemon = match server {
+        Server::Kernel => None,
+        Server::Unknown => Daemon::behind(target),
+    };
     let mut pauses = PAUSES.iter();
     loop {
         match unmount(target, UnmountFlags::empty()) {
